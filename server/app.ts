@@ -1,0 +1,227 @@
+// The composition root: every part is built here and handed what it needs. Events flow from the doors to the writer to
+// PostgreSQL; what was committed comes back through the listener to the relay and the sockets. There is no other way
+// from one half to the other.
+
+import { createKeys } from './access/keys.ts'
+import { createTokens } from './access/tokens.ts'
+import { createMaintenance } from './db/maintain.ts'
+import { createDb, createPool } from './db/pool.ts'
+import { findBlocker, probeDatabase } from './db/probe.ts'
+import { bindApi } from './http/api.ts'
+import { pageRoutes } from './http/pages.ts'
+import { apiRoutes } from './http/routes.ts'
+import { serviceRoutes } from './http/service.ts'
+import { createHttpServer } from './http/uws.ts'
+import { createAccept } from './ingest/accept.ts'
+import { ingestRoutes } from './ingest/doors.ts'
+import { ingestSocket } from './ingest/socket.ts'
+import { createLimit } from './limit.ts'
+import type { Log } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import type { Notification } from './notify/channels.ts'
+import { createListener } from './notify/listener.ts'
+import { createIssues } from './read/issues.ts'
+import { createRelay } from './relay/relay.ts'
+import { createReplay } from './relay/replay.ts'
+import { type Service, services } from './service.ts'
+import { streamSocket } from './socket/door.ts'
+import { actOnIssue } from './triage/issues.ts'
+import { createWriter, type WriterOptions } from './write/writer.ts'
+
+export interface AppConfig {
+  host: string
+  port: number
+  databaseUrl: string
+  writers: number
+  /** Milliseconds that events wait for a PostgreSQL that is away. */
+  databaseGrace: number
+}
+
+export interface AppOptions {
+  log: Log
+  now?: () => number
+  writer?: WriterOptions['limits']
+  /** Milliseconds between the listener's heartbeats. */
+  heartbeat?: number
+  /** Milliseconds that a stream socket may stay slow. */
+  slowLimit?: number
+  mostPerToken?: number
+}
+
+export interface App extends Service {
+  /** Bound port; 0 before start. */
+  readonly port: number
+}
+
+/** Replays that read the tables at the same time: each may hold maxReplay changes in memory. */
+const replaysAtOnce = 4
+
+export function createApp(config: AppConfig, options: AppOptions): App {
+  const { log } = options
+  const now = options.now ?? Date.now
+  const { databaseUrl } = config
+  const metrics = createMetrics()
+  const pool = createPool(databaseUrl, log)
+  const db = createDb(pool)
+  const keys = createKeys(db, now)
+  const tokens = createTokens(db, now)
+  const replay = createReplay(pool)
+  const limitReplays = createLimit(replaysAtOnce)
+  const server = createHttpServer({
+    log,
+    onRequest: (method, route, status, seconds) => metrics.requests.observe({ method, route, status }, seconds),
+  })
+  const relay = createRelay({
+    publish: (topic, text) => void server.publish(topic, text),
+    replay,
+    log,
+    onMessages: (count) => metrics.messages.inc(count),
+    onGap: () => metrics.gaps.inc({ reason: 'listener_lost' }),
+  })
+  const writer = createWriter({
+    databaseUrl,
+    connections: config.writers,
+    grace: config.databaseGrace,
+    log,
+    findBlocker: (pid) => findBlocker(pool, pid),
+    onBatch(events, seconds) {
+      metrics.batchEvents.observe(events)
+      metrics.batchSeconds.observe(seconds)
+    },
+    limits: options.writer,
+  })
+  const accept = createAccept({
+    keys,
+    writer,
+    log,
+    now,
+    countItem: (type) => metrics.items.inc({ type }),
+    countEvent: (result) => metrics.events.inc({ result }),
+  })
+  const ingest = ingestSocket({ accept, log })
+  const streams = streamSocket({
+    relay,
+    read: (projectId, since) => limitReplays(() => replay.read(projectId, since)),
+    authenticate: tokens.authenticate,
+    project: tokens.project,
+    log,
+    onGap: () => metrics.gaps.inc({ reason: 'slow_consumer' }),
+    slowLimit: options.slowLimit,
+    mostPerToken: options.mostPerToken,
+  })
+
+  function heard(notification: Notification) {
+    if (notification.action === 'keys') {
+      keys.forget(notification.public_key)
+      if (notification.revoked) ingest.closeKey(notification.public_key)
+    } else if (notification.action === 'tokens') {
+      tokens.forget(notification.token_id)
+      if (notification.revoked) streams.closeToken(notification.token_id)
+    } else relay.handle(notification)
+  }
+
+  /** What was revoked while nobody listened. */
+  async function forgetRevoked(): Promise<void> {
+    keys.forgetAll()
+    const revoked = await db
+      .selectFrom('api_tokens')
+      .select('id')
+      .where('id', 'in', ['0', ...streams.tokens()])
+      .where('revoked_at', 'is', null)
+      .execute()
+    const valid = new Set(revoked.map((row) => row.id))
+    for (const tokenId of streams.tokens()) {
+      if (valid.has(tokenId)) continue
+      tokens.forget(tokenId)
+      streams.closeToken(tokenId)
+    }
+  }
+
+  const listener = createListener({
+    databaseUrl,
+    async beat({ from, beat }) {
+      await pool.query(
+        `select pg_notify('mesher', json_build_object('action', 'heartbeat', 'from', $1::text, 'beat', $2::int,
+           'cursor', pg_snapshot_xmin(pg_current_snapshot())::text)::text)`,
+        [from, beat],
+      )
+    },
+    onNotification: heard,
+    onConnected() {
+      relay.connected()
+      forgetRevoked().catch((error) => log.warn('access.recheck_failed', { error }))
+    },
+    onLost() {
+      metrics.listenerLost.inc()
+      relay.lost()
+    },
+    log,
+    heartbeat: options.heartbeat,
+  })
+
+  let port = 0
+  let stopping = false
+
+  async function readiness() {
+    const database = await probeDatabase(pool)
+    const { blocked, ...backlog } = writer.state()
+    const heardOf = { ...listener.state(), relay: relay.state() }
+    const ready = !stopping && database.ok && heardOf.connected && heardOf.relay === 'live'
+    return { ready, stopping, database, listener: heardOf, backlog, blocked }
+  }
+
+  metrics.watch({
+    queued: () => writer.state().queued,
+    streamSockets: () => streams.size(),
+    ingestSockets: () => ingest.size(),
+    notifyLagSeconds: () => listener.state().lag_ms / 1000,
+    listenerConnected: () => listener.state().connected,
+  })
+
+  const routes = [
+    ...ingestRoutes({ accept }),
+    ...bindApi(
+      apiRoutes({ tokens, issues: createIssues(db), act: (action, act) => actOnIssue(db, action, act) }),
+      tokens.authenticate,
+    ),
+    ...serviceRoutes({ readiness, metrics: metrics.text }),
+    ...pageRoutes(),
+  ]
+  for (const route of routes) server.http(route)
+  server.socket(ingest.route)
+  server.socket(streams.route)
+
+  const front: Service = {
+    name: 'server',
+    async start() {
+      await relay.ready()
+      port = await server.listen(config.host, config.port)
+    },
+    // Nothing new, then whatever was begun is finished: requests and ingest sockets wait for their commits.
+    async stop() {
+      stopping = true
+      server.closeListener()
+      streams.shutDown()
+      await Promise.all([server.idle(), ingest.drain()])
+    },
+  }
+  // Last of all, so that what the writer still commits reaches whoever is still connected.
+  const back: Service = {
+    name: 'sockets',
+    async start() {},
+    async stop() {
+      server.close()
+    },
+  }
+  const connections: Service = { name: 'pool', start: async () => {}, stop: () => pool.end() }
+  const parts = [connections, back, relay, listener, writer, createMaintenance(databaseUrl, log), front]
+  const all = services(parts, log)
+  return {
+    name: 'app',
+    get port() {
+      return port
+    },
+    start: all.start,
+    stop: all.stop,
+  }
+}

@@ -1,0 +1,148 @@
+// The environment, parsed once before anything starts. Each variable stands here with its default and its reason; the
+// table in the README lists the same, and a test compares them. A variable that is not in the table is not looked at,
+// and an empty one counts as unset, because that is how compose files and CI systems write "not set".
+
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { AppError } from './errors.ts'
+import { type LogLevel, logLevels } from './log.ts'
+
+export interface Config {
+  host: string
+  port: number
+  /** Undefined: the embedded PostgreSQL in `dataDir`. */
+  databaseUrl: string | undefined
+  /** Absolute. */
+  dataDir: string
+  /** Without a slash at its end. Undefined: made from host and the port that was bound. */
+  publicUrl: string | undefined
+  logLevel: LogLevel
+  /** Connections that write events. */
+  writers: number
+  /** Milliseconds. */
+  shutdownTimeout: number
+  /** Milliseconds. */
+  databaseGrace: number
+}
+
+export interface Variable {
+  name: string
+  /** As the README shows it; empty when there is none. */
+  default: string
+  description: string
+}
+
+/** One row each of the README's table. */
+export const variables: readonly Variable[] = [
+  {
+    name: 'HOST',
+    // Nothing is open to the network until somebody says so: the first page has no users yet.
+    default: '127.0.0.1',
+    description: 'Address to listen on; `0.0.0.0` for all',
+  },
+  { name: 'PORT', default: '8080', description: 'Port to listen on; 0 takes any free one' },
+  {
+    name: 'DATABASE_URL',
+    default: '',
+    description:
+      'PostgreSQL 15 or newer (`postgres://user:password@host:5432/name`); unset: an embedded one in `DATA_DIR`',
+  },
+  { name: 'DATA_DIR', default: './data', description: 'Where the embedded PostgreSQL and `first-start.json` live' },
+  {
+    name: 'PUBLIC_URL',
+    default: '',
+    description: 'Address that browsers and SDKs use, behind a proxy say; unset: `http://HOST:PORT`',
+  },
+  { name: 'LOG_LEVEL', default: 'warn', description: 'Least level that is logged: `debug`, `info`, `warn` or `error`' },
+  {
+    name: 'WRITERS',
+    // Two use two cores, four gain little: one more than two keeps a batch ready while others commit.
+    default: '3',
+    description: 'Database connections that write events, 1 to 16',
+  },
+  {
+    name: 'SHUTDOWN_TIMEOUT',
+    default: '5',
+    description: 'Seconds in which a shutdown must be done, 1 to 300; then the process exits as it is',
+  },
+  {
+    name: 'DATABASE_GRACE',
+    // A restart of PostgreSQL takes one to three seconds; SDKs give a request up to 30.
+    default: '5',
+    description: 'Seconds that incoming events wait while PostgreSQL is away, 0 to 60; then they get 503',
+  },
+]
+
+const wholeNumber = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/)
+    .transform(Number)
+    .pipe(z.number().min(least).max(most))
+
+const seconds = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,6}(\.\d{1,3})?$/)
+    .transform(Number)
+    .pipe(z.number().min(least).max(most))
+    .transform((value) => Math.round(value * 1000))
+
+const url = (protocols: string[], check: (url: URL) => boolean = () => true) =>
+  z.string().refine((text) => {
+    if (/\s/.test(text) || !URL.canParse(text)) return false
+    const parsed = new URL(text)
+    return protocols.includes(parsed.protocol) && check(parsed)
+  })
+
+const isPlain = (address: URL) => address.search === '' && address.hash === '' && address.username === ''
+
+const shapes = {
+  HOST: [z.string().regex(/^[\w.:%-]+$/), 'a host name or an IP address, without a port'],
+  PORT: [wholeNumber(0, 65_535), 'a whole number from 0 to 65535'],
+  DATABASE_URL: [url(['postgres:', 'postgresql:']), 'an address like postgres://user:password@host:5432/name'],
+  DATA_DIR: [z.string().regex(/^[^\0\n]+$/), 'the path of a folder'],
+  PUBLIC_URL: [
+    url(['http:', 'https:'], isPlain).transform((text) => text.replace(/\/+$/, '')),
+    'an address like https://errors.example.com',
+  ],
+  LOG_LEVEL: [z.enum(logLevels), `one of ${logLevels.join(', ')}`],
+  WRITERS: [wholeNumber(1, 16), 'a whole number from 1 to 16'],
+  SHUTDOWN_TIMEOUT: [seconds(1, 300), 'a number of seconds from 1 to 300'],
+  DATABASE_GRACE: [seconds(0, 60), 'a number of seconds from 0 to 60'],
+} as const satisfies Record<string, readonly [z.ZodType, string]>
+
+type Name = keyof typeof shapes
+type Value<N extends Name> = z.output<(typeof shapes)[N][0]>
+
+/** Throws one line that names every bad variable, what it is and what it may be. */
+export function parseConfig(env: Record<string, string | undefined>): Readonly<Config> {
+  const problems: string[] = []
+
+  function read<N extends Name>(name: N): Value<N> | undefined {
+    const text = env[name] || variables.find((variable) => variable.name === name)?.default
+    if (!text) return undefined
+    const [shape, allowed] = shapes[name]
+    const result = shape.safeParse(text)
+    if (result.success) return result.data as Value<N>
+    // The database's address holds a password: it is never repeated.
+    const shown = name === 'DATABASE_URL' ? 'not valid' : JSON.stringify(text.slice(0, 100))
+    problems.push(`${name} is ${shown}, but must be ${allowed}`)
+    return undefined
+  }
+
+  const config = {
+    host: read('HOST'),
+    port: read('PORT'),
+    databaseUrl: read('DATABASE_URL'),
+    dataDir: resolve(read('DATA_DIR') ?? '.'),
+    publicUrl: read('PUBLIC_URL'),
+    logLevel: read('LOG_LEVEL'),
+    writers: read('WRITERS'),
+    shutdownTimeout: read('SHUTDOWN_TIMEOUT'),
+    databaseGrace: read('DATABASE_GRACE'),
+  }
+  if (problems.length > 0) throw new AppError('bad_request', problems.join('; '))
+  // Without problems, what has a default has a value.
+  return Object.freeze(config as Config)
+}

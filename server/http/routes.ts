@@ -1,0 +1,86 @@
+// The HTTP API, /api/v1, row by row.
+
+import { z } from 'zod'
+import type { Tokens } from '../access/tokens.ts'
+import { AppError } from '../errors.ts'
+import { levels, statuses } from '../protocol.ts'
+import type { Issues } from '../read/issues.ts'
+import { type Act, type IssueActionName, issueActions } from '../triage/issues.ts'
+import { type ApiRoute, route } from './api.ts'
+
+export interface ApiDeps {
+  tokens: Tokens
+  issues: Issues
+  act(action: IssueActionName, act: Act): Promise<number>
+}
+
+const Id = z.string().regex(/^[1-9][0-9]{0,17}$/, 'an id is a positive number')
+const IssueParams = z.object({ id: Id })
+const ProjectParams = z.object({ project: z.string().min(1).max(64) })
+const Nothing = z.strictObject({})
+const ListQuery = z.strictObject({
+  status: z.enum(statuses).optional(),
+  level: z.enum(levels).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(25),
+  cursor: z.string().max(100).optional(),
+})
+const Assign = z.strictObject({ assigned_to: z.string().trim().min(1).max(200).nullable() })
+
+const noIssue = () => new AppError('not_found', 'There is no such issue, or this token may not see it')
+
+export function apiRoutes({ tokens, issues, act }: ApiDeps): ApiRoute[] {
+  async function issueOf(access: Parameters<ApiRoute['handle']>[0], id: string) {
+    const projects = await tokens.projects(access)
+    const issue = await issues.find(
+      projects.map((project) => project.id),
+      id,
+    )
+    if (!issue) throw noIssue()
+    return issue
+  }
+
+  const actions = issueActions.map((action) =>
+    route({
+      method: 'post',
+      path: `/api/v1/issues/:id/${action}`,
+      summary: `${action} one issue`,
+      params: IssueParams,
+      body: action === 'assign' ? Assign : Nothing,
+      async handle(access, { params, body }) {
+        const issue = await issueOf(access, params.id)
+        const assigned_to = 'assigned_to' in body ? body.assigned_to : null
+        const actor = `token:${access.token_name}`
+        const affected = await act(action, { project_id: issue.project_id, issue_id: issue.id, actor, assigned_to })
+        return { status: 'ok', affected }
+      },
+    }),
+  )
+
+  return [
+    route({
+      method: 'get',
+      path: '/api/v1/projects',
+      summary: 'Projects that this token may see',
+      query: Nothing,
+      handle: async (access) => ({ data: await tokens.projects(access), next_cursor: null }),
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/projects/:project/issues',
+      summary: 'Issues of a project, most recently seen first',
+      params: ProjectParams,
+      query: ListQuery,
+      handle: async (access, { params, query }) =>
+        issues.list((await tokens.project(access, params.project)).id, query),
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/issues/:id',
+      summary: 'One issue',
+      params: IssueParams,
+      query: Nothing,
+      handle: (access, { params }) => issueOf(access, params.id),
+    }),
+    ...actions,
+  ]
+}

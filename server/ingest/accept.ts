@@ -1,0 +1,209 @@
+// The one entry behind all doors: which project a key belongs to, and one event's way from bytes to a commit. Whatever a door
+// answers as accepted was committed by the writer first.
+
+import { setImmediate } from 'node:timers/promises'
+import { AppError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { dsnKey, twoKeys } from './credentials.ts'
+import { type Envelope, type EnvelopeItem, parseEnvelope } from './envelope.ts'
+import { type Event, type EventContext, parseEvent } from './event.ts'
+import { sentIdFrom } from './json.ts'
+
+export interface ProjectKey {
+  project_id: string
+  public_key: string
+}
+
+export interface Keys {
+  /** Cached; null when unknown or revoked. */
+  find(publicKey: string): ProjectKey | null | Promise<ProjectKey | null>
+}
+
+export type Outcome =
+  | { status: 'accepted'; issue_id: string }
+  | { status: 'dropped'; reason: string; issue_id: string | null }
+
+export interface Writer {
+  /** Resolves when committed; rejects with AppError (rate_limited, unavailable, unprocessable, shutting_down). */
+  add(projectId: string, event: Event): Promise<Outcome>
+}
+
+export type Stored = { id: string } & Outcome
+
+/** What became of one event of several: the very object that is answered. */
+export type Result = Stored | Rejected
+export interface Rejected {
+  status: 'rejected'
+  error: string
+  code: string
+  /** As sent, so that the client knows which; null when there was none or it could not be read. */
+  id: string | null
+  retry_after?: number
+}
+
+export interface Accept {
+  /** Throws unauthenticated without a key, forbidden for one that is wrong, or of another project than the path's. */
+  authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey>
+  /** One event at Mesher's own doors. */
+  event(key: ProjectKey, bytes: Buffer): Promise<Stored>
+  /** The same, as a value: never rejects. */
+  result(key: ProjectKey, bytes: Buffer): Promise<Result>
+  /** Several, each by itself; `take` hears of each as soon as it is known, in any order. Never rejects. */
+  results(key: ProjectKey, events: Buffer[], take: (result: Result, index: number) => void): Promise<void>
+  /** The body of `/store/`. */
+  stored(key: ProjectKey, bytes: Buffer): Promise<Stored>
+  /** The envelope's first event; null when it holds none. */
+  envelope(key: ProjectKey, envelope: Envelope): Promise<Stored | null>
+  /** A frame of `/ingest` that is an envelope: never rejects. */
+  envelopeResult(key: ProjectKey, bytes: Buffer): Promise<Result | Ignored>
+}
+
+/** An envelope without an event: nothing to store, and nothing wrong. */
+export interface Ignored {
+  status: 'ignored'
+  id: string | null
+  items: string[]
+}
+
+export interface AcceptDeps {
+  keys: Keys
+  writer: Writer
+  log: Log
+  now(): number
+  /** An envelope item that is not stored: its type, or `other` for types nobody has heard of. */
+  countItem(type: string): void
+  /** What became of an event: accepted, dropped, or the code of the error. */
+  countEvent(result: string): void
+}
+
+export function createAccept({ keys, writer, log, now, countItem, countEvent }: AcceptDeps): Accept {
+  function authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey> {
+    if (publicKey === null) throw missingKey()
+    const found = /^\w{1,100}$/.test(publicKey) ? keys.find(publicKey) : null
+    return found instanceof Promise ? found.then((key) => checked(key, project)) : checked(found, project)
+  }
+
+  async function store(key: ProjectKey, bytes: Buffer, context: EventContext): Promise<Stored> {
+    try {
+      const event = parseEvent(bytes, context)
+      event.payload = ownBytes(event.payload)
+      const outcome = await writer.add(key.project_id, event)
+      countEvent(outcome.status)
+      return { ...outcome, id: event.id }
+    } catch (error) {
+      countEvent(error instanceof AppError ? error.code : 'internal')
+      throw error
+    }
+  }
+
+  function event(key: ProjectKey, bytes: Buffer): Promise<Stored> {
+    return store(key, bytes, { received_at: now(), must_say_something: true })
+  }
+
+  function result(key: ProjectKey, bytes: Buffer): Promise<Result> {
+    return event(key, bytes).catch((error) => rejected(error, sentIdFrom(bytes)))
+  }
+
+  async function envelope(key: ProjectKey, { header, items }: Envelope): Promise<Stored | null> {
+    const named = dsnKey(header.dsn)
+    if (named !== null && named !== key.public_key) throw twoKeys()
+    const first = eventItem(items)
+    for (const item of items) if (item !== first) countItem(itemTypes.has(item.type) ? item.type : 'other')
+    if (first === undefined) return null
+    const { event_id, sent_at, sdk_name } = header
+    return store(key, first.payload, { received_at: now(), event_id, sent_at, sdk_name })
+  }
+
+  function rejected(error: unknown, id: string | null): Rejected {
+    if (!(error instanceof AppError)) log.error('ingest.failed', { error })
+    return rejectedFrom(error, id)
+  }
+
+  return {
+    authenticate,
+    event,
+    envelope,
+    stored: (key, bytes) => store(key, bytes, { received_at: now() }),
+    result,
+    async results(key, events, take) {
+      const taken: Promise<void>[] = []
+      for (const [index, bytes] of events.entries()) {
+        // 1,000 events take 30 ms to parse: the loop lets others in between, so that no dashboard waits for a bulk.
+        if (index % 50 === 49) await setImmediate()
+        taken.push(result(key, bytes).then((one) => take(one, index)))
+      }
+      await Promise.all(taken)
+    },
+    async envelopeResult(key, bytes) {
+      let id: string | null = null
+      try {
+        const parsed = parseEnvelope(bytes)
+        id = parsed.header.event_id ?? sentIdFrom(eventItem(parsed.items)?.payload ?? Buffer.alloc(0))
+        return (await envelope(key, parsed)) ?? { status: 'ignored', id, items: parsed.items.map((item) => item.type) }
+      } catch (error) {
+        return rejected(error, id)
+      }
+    },
+  }
+}
+
+/** The answer of a socket or of one bulk element; what is no AppError stays without detail. */
+export function rejectedFrom(error: unknown, id: string | null): Rejected {
+  if (!(error instanceof AppError)) {
+    return { status: 'rejected', error: 'The server failed; the event was not stored.', code: 'internal', id }
+  }
+  const { message, code, retryAfter } = error
+  const base: Rejected = { status: 'rejected', error: message, code, id }
+  return retryAfter === undefined ? base : { ...base, retry_after: retryAfter }
+}
+
+/** One text for a wrong key, a revoked key, an unknown and a foreign project: none tells which of these exist. */
+function checked(key: ProjectKey | null, project: string | undefined): ProjectKey {
+  if (key === null || (project !== undefined && key.project_id !== project)) {
+    throw new AppError('forbidden', 'No project takes events with this key: check the DSN.')
+  }
+  return key
+}
+
+/** "At most one event per envelope; if several arrive process the first." */
+function eventItem(items: EnvelopeItem[]): EnvelopeItem | undefined {
+  return items.find((item) => item.type === 'event')
+}
+
+/** A small event in a large body (attachments) must not keep that body alive while it waits for its commit. */
+function ownBytes(payload: Buffer): Buffer {
+  const held = payload.buffer.byteLength
+  return held > 64 * 1024 && payload.length * 2 < held ? Buffer.from(payload) : payload
+}
+
+function missingKey(): AppError {
+  return new AppError(
+    'unauthenticated',
+    'No key was sent: send the public key of the DSN as ?sentry_key=, in X-Sentry-Auth, or in Authorization.',
+  )
+}
+
+// Item types become metric labels, so only known ones do: a client must not be able to make up series.
+const itemTypes = new Set([
+  'attachment',
+  'check_in',
+  'client_report',
+  'event',
+  'feedback',
+  'log',
+  'metric',
+  'metric_buckets',
+  'profile',
+  'profile_chunk',
+  'replay_event',
+  'replay_recording',
+  'replay_video',
+  'security',
+  'session',
+  'sessions',
+  'span',
+  'statsd',
+  'trace_metric',
+  'transaction',
+  'user_report',
+])

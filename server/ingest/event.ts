@@ -1,0 +1,176 @@
+// Bytes -> the one strict form of an event that the rest of the server knows. Wrong-typed known fields are dropped, unknown ones
+// stay in the payload; an event is refused only when it cannot be stored (not a JSON object, too deep, too large) or, at
+// Mesher's own doors, when it says nothing. No zod here: this runs for every event, and hand-written checks cost a third.
+
+import { randomUUID } from 'node:crypto'
+import { AppError } from '../errors.ts'
+import type { Level } from '../protocol.ts'
+import { exceptionsFrom, stackFrom, withoutEchoes } from './exceptions.ts'
+import { fingerprintOf } from './fingerprint.ts'
+import { parseJson } from './json.ts'
+import { messageFrom } from './message.ts'
+import { type Tag, tagFrom, tagsFrom, userFrom } from './tags.ts'
+import { correctedTime, timeFrom } from './time.ts'
+import { culpritFrom, titleFrom } from './title.ts'
+import { cut, eventIdFrom, type JsonObject, objectFrom, textFrom } from './values.ts'
+
+export interface Event {
+  /** 32 lower-case hex. */
+  id: string
+  /** Milliseconds, the server's clock. */
+  received_at: number
+  /** Milliseconds with microseconds as a fraction; within 30 days before and a minute after received_at. */
+  timestamp: number
+  level: Level
+  environment: string | null
+  release: string | null
+  platform: string
+  title: string
+  culprit: string | null
+  /** The formatted message; where there is none, the value of the exception. */
+  message: string | null
+  transaction: string | null
+  server_name: string | null
+  /** With its kind: `id:42`, `username:…`, `email:…`, `ip:…`. */
+  user: string | null
+  /** 32 lower-case hex. */
+  fingerprint_hash: string
+  tags: Tag[]
+  /** JSON text in UTF-8 without NUL and lone surrogates: the client's own bytes where they are that. */
+  payload: Buffer
+}
+
+export interface EventContext {
+  received_at: number
+  /** The envelope's, which wins over the payload's. */
+  event_id?: string | null
+  /** The envelope's, in milliseconds. */
+  sent_at?: number | null
+  /** The envelope's, for payloads without one. */
+  sdk_name?: string | null
+  /** Mesher's doors refuse an event that says nothing; Sentry's store it as "<unlabeled event>". */
+  must_say_something?: boolean
+}
+
+export function parseEvent(bytes: Buffer, context: EventContext): Event {
+  const { value, text } = parseJson(bytes)
+  const event = objectFrom(value)
+  if (event === null) throw new AppError('bad_request', 'An event is one JSON object, for example {"message":"text"}.')
+
+  const message = messageFrom(event)
+  const exceptions = withoutEchoes(exceptionsFrom(event), message !== null)
+  const stack = exceptions.length > 0 ? [] : stackFrom(event)
+  if (context.must_say_something && message === null && exceptions.length === 0 && stack.length === 0) {
+    throw new AppError(
+      'unprocessable',
+      'The event says nothing: give it a "message", "logentry", "exception" or "threads".',
+    )
+  }
+  const main = exceptions.at(-1)
+  const transaction = textFrom(event.transaction, 200) ?? textFrom(event.culprit, 200)
+  const platform = textFrom(event.platform, 64) ?? 'other'
+  const level = levelFrom(event.level)
+  const environment = environmentFrom(event.environment) ?? environmentFrom(tagFrom(event, 'environment'))
+  const release = releaseFrom(event.release)
+  const server_name = textFrom(event.server_name, 256)
+  const logger = textFrom(event.logger, 64)
+  const url = urlFrom(event)
+  const mechanism = exceptions.findLast((exception) => exception.mechanism !== null || exception.handled !== null)
+
+  return {
+    id: context.event_id ?? eventIdFrom(event.event_id) ?? randomUUID().replaceAll('-', ''),
+    received_at: context.received_at,
+    timestamp: correctedTime(timeFrom(event.timestamp), context.received_at, context.sent_at ?? null),
+    level,
+    environment,
+    release,
+    platform,
+    title: titleFrom(main, message),
+    culprit: culpritFrom({ transaction, platform, url }, main, stack),
+    message: shortened(message?.text ?? main?.value ?? null),
+    transaction,
+    server_name,
+    user: userFrom(event),
+    fingerprint_hash: fingerprintOf({
+      fingerprint: event.fingerprint,
+      exceptions,
+      stack,
+      message,
+      logger,
+      transaction,
+    }).hash,
+    tags: tagsFrom(event, [
+      ['level', level],
+      ['environment', environment],
+      ['release', release],
+      ['dist', distFrom(event.dist)],
+      ['server_name', server_name],
+      ['transaction', transaction],
+      ['logger', logger],
+      ['handled', handledText(mechanism?.handled)],
+      ['mechanism', mechanism?.mechanism ?? null],
+      ['url', url],
+      ['sdk.name', textFrom(objectFrom(event.sdk)?.name, 200) ?? context.sdk_name ?? null],
+    ]),
+    payload: text,
+  }
+}
+
+const levelNames = new Map<unknown, Level>([
+  ['fatal', 'fatal'],
+  ['critical', 'fatal'],
+  ['emergency', 'fatal'],
+  ['alert', 'fatal'],
+  ['error', 'error'],
+  ['warning', 'warning'],
+  ['warn', 'warning'],
+  ['info', 'info'],
+  ['log', 'info'],
+  ['notice', 'info'],
+  ['debug', 'debug'],
+  ['trace', 'debug'],
+  ['verbose', 'debug'],
+  [10, 'debug'],
+  [20, 'info'],
+  [30, 'warning'],
+  [40, 'error'],
+  [50, 'fatal'],
+])
+
+/** Unknown and missing levels are errors, as in Relay; numbers are those of Python's logging. */
+function levelFrom(value: unknown): Level {
+  return (
+    levelNames.get(value) ?? (typeof value === 'string' ? levelNames.get(value.trim().toLowerCase()) : null) ?? 'error'
+  )
+}
+
+/** "Invalid, so dropped: `none`, anything with / or a newline", or longer than 64. */
+function environmentFrom(value: unknown): string | null {
+  const name = textFrom(value, 100)
+  return name === null || name.length > 64 || name === 'none' || /[\r\n\f/]/.test(name) ? null : name
+}
+
+/** "Invalid: contains \n \r \t / \, equals . or .., longer than 250 -> drop field." */
+function releaseFrom(value: unknown): string | null {
+  const name = textFrom(value, 300)
+  return name === null || name.length > 250 || name === '.' || name === '..' || /[\r\n\t\f/\\]/.test(name) ? null : name
+}
+
+function distFrom(value: unknown): string | null {
+  const name = textFrom(value, 100)
+  return name !== null && /^[\w.-]{1,64}$/.test(name) ? name : null
+}
+
+/** Without query and fragment: those hold ids and secrets. */
+function urlFrom(event: JsonObject): string | null {
+  const request = objectFrom(event.request ?? event['sentry.interfaces.Http'])
+  return textFrom(textFrom(request?.url, 2048)?.replace(/[?#].*$/s, ''), 200)
+}
+
+function handledText(handled: boolean | null | undefined): string | null {
+  return handled === undefined || handled === null ? null : handled ? 'yes' : 'no'
+}
+
+function shortened(text: string | null): string | null {
+  return text === null ? null : cut(text, 1024)
+}

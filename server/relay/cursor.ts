@@ -1,0 +1,17 @@
+// A cursor is a transaction horizon: everything with a smaller transaction id was sent before it, everything else is
+// replayed. Sequence numbers would not do, they are taken before commit. The epoch names the life of the data that counts
+// these transactions (system identifier and timeline): after a restore or a failover it is another one.
+
+export interface Position {
+  epoch: string
+  /** pg_snapshot_xmin. */
+  xid: bigint
+}
+
+export const cursorFrom = ({ epoch, xid }: Position): string => `${epoch}-${xid}`
+
+/** Null when the text is no cursor of ours. */
+export function parseCursor(text: string): Position | null {
+  const match = /^([0-9]{1,20}\.[0-9A-F]{8})-([0-9]{1,20})$/.exec(text)
+  return match ? { epoch: match[1]!, xid: BigInt(match[2]!) } : null
+}

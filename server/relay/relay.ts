@@ -1,0 +1,380 @@
+// Notifications of committed changes -> messages to the topics of their project. Nothing is published that did not come
+// from channel `mesher` or, after the listener was away, from the tables.
+//
+// States: live (notifications are published as they come), lost (there is no listener; subscribers hear marks only),
+// catching up (LISTEN is in force again: what comes is held while the missed changes are read and published).
+// Under load what came within 5 ms is published together: uWebSockets.js then writes each socket once, worth a factor of
+// ten. Idle, a message leaves in the same turn of the event loop.
+
+import type { Log } from '../log.ts'
+import type { ChangeEntry, EventEntry, Notification } from '../notify/channels.ts'
+import { markInterval } from '../protocol.ts'
+import type { Service } from '../service.ts'
+import { cursorFrom, type Position } from './cursor.ts'
+import { type Change, encode, eventChange, issueChange } from './messages.ts'
+import type { Replay, Snapshot } from './replay.ts'
+import { projectTopic, topicsOfEvent } from './topics.ts'
+
+type Counted = Extract<Notification, { action: 'events' | 'issues' | 'bulk' }>
+
+export interface Tapped {
+  /** Null for messages that are no change: counts and resyncs. */
+  change: Change | null
+  /** Of a count, so that an older one than the snapshot's is left out. */
+  version: number | null
+  text: string
+}
+
+/** Everything that a project's subscribers are sent while a socket is on its way to become one. */
+export interface Tap {
+  readonly messages: Tapped[]
+  readonly overflow: boolean
+  close(): void
+}
+
+/** One socket's place in its project's stream. */
+export interface Place {
+  /** Publishes to the topics given from now on. */
+  addTopics(topics: string[]): void
+  removeTopics(topics: string[]): void
+  tap(): Tap
+  /** The latest count and cursor that subscribers were told. */
+  present(): { unresolved: number; cursor: string }
+  /** The first snapshot of a project says where its count begins. */
+  learn(snapshot: Snapshot): void
+  /** From where a socket that just lost messages has to resume. */
+  gapCursor(): string
+  leave(): void
+}
+
+export interface Relay extends Service {
+  handle(notification: Notification): void
+  lost(): void
+  connected(): void
+  enter(projectId: string): Place
+  /** Publishes what is pending, now. */
+  flush(): void
+  /** Resolves when notifications are being heard and nothing is being caught up. */
+  ready(): Promise<void>
+  state(): 'live' | 'lost' | 'catching_up'
+}
+
+export interface RelayOptions {
+  publish(topic: string, text: string): void
+  replay: Replay
+  log: Log
+  /** Milliseconds that messages wait for company under load. */
+  window?: number
+  onMessages?(count: number): void
+  onGap?(): void
+}
+
+interface Stream {
+  project_id: string
+  places: number
+  topics: Map<string, number>
+  taps: Set<OpenTap>
+  unresolved: number
+  version: number
+}
+interface OpenTap {
+  messages: Tapped[]
+  bytes: number
+  overflow: boolean
+}
+
+/** A joining socket that would have to be sent more than this reads the tables again. */
+const tapBytes = 512 * 1024
+/** Notifications held while catching up; beyond it subscribers are told of a gap. */
+const mostHeld = 20_000
+
+export function createRelay(options: RelayOptions): Relay {
+  const { log, replay } = options
+  const window = options.window ?? 5
+  const streams = new Map<string, Stream>()
+  let state: 'live' | 'lost' | 'catching_up' = 'lost'
+  let position: Position = { epoch: '', xid: 0n }
+  /** Where the cursor was at the last flushes, the oldest first. */
+  let flushed: Position[] = []
+  let held: Notification[] = []
+  let generation = 0
+  let pending: { topic: string; text: string }[] = []
+  let lastFlush = 0
+  let timer: NodeJS.Timeout | undefined
+  let immediate: NodeJS.Immediate | undefined
+  let marks: NodeJS.Timeout | undefined
+  let stopped = false
+  const waiters: (() => void)[] = []
+
+  const cursor = () => cursorFrom(position)
+
+  function advance(xid: string) {
+    const at = BigInt(xid)
+    if (at > position.xid) position = { epoch: position.epoch, xid: at }
+  }
+
+  function schedule() {
+    if (timer || immediate) return
+    const wait = window - (performance.now() - lastFlush)
+    if (wait <= 0) immediate = setImmediate(flush)
+    else timer = setTimeout(flush, wait)
+  }
+
+  function flush() {
+    clearTimeout(timer)
+    clearImmediate(immediate)
+    timer = undefined
+    immediate = undefined
+    const messages = pending
+    pending = []
+    lastFlush = performance.now()
+    flushed = [...flushed.slice(-2), position]
+    for (const { topic, text } of messages) options.publish(topic, text)
+    if (messages.length > 0) options.onMessages?.(messages.length)
+  }
+
+  function send(stream: Stream, text: string, version: number | null = null) {
+    pending.push({ topic: projectTopic(stream.project_id), text })
+    tapped(stream, { change: null, version, text })
+    schedule()
+  }
+
+  function sendChange(stream: Stream, change: Change, topics: string[]) {
+    for (const topic of topics) pending.push({ topic, text: change.text })
+    tapped(stream, { change, version: null, text: change.text })
+    schedule()
+  }
+
+  function tapped(stream: Stream, message: Tapped) {
+    for (const tap of stream.taps) {
+      tap.bytes += message.text.length
+      if (tap.bytes > tapBytes) tap.overflow = true
+      else tap.messages.push(message)
+    }
+  }
+
+  function sendEvents(stream: Stream, events: EventEntry[]) {
+    for (const entry of events) {
+      const topics = topicsOfEvent(stream.project_id, entry.level, entry.environment ?? null).filter((topic) =>
+        stream.topics.has(topic),
+      )
+      if (topics.length > 0 || stream.taps.size > 0) {
+        sendChange(stream, eventChange(stream.project_id, cursor(), entry), topics)
+      }
+    }
+  }
+
+  function sendIssues(stream: Stream, issues: ChangeEntry[]) {
+    for (const entry of issues) {
+      sendChange(stream, issueChange(stream.project_id, cursor(), entry), [projectTopic(stream.project_id)])
+    }
+  }
+
+  function sendCount(stream: Stream, unresolved: number, version: number) {
+    if (version <= stream.version) return
+    stream.version = version
+    stream.unresolved = unresolved
+    send(
+      stream,
+      encode({ type: 'issue_count', project_id: stream.project_id, count: unresolved, cursor: cursor() }),
+      version,
+    )
+  }
+
+  function deliver(notification: Counted, seen?: Set<string>) {
+    const stream = streams.get(notification.project_id)
+    if (!stream) return
+    const { action } = notification
+    if (action === 'events')
+      sendEvents(
+        stream,
+        notification.events.filter((entry) => !seen?.has(`e${entry.id}`)),
+      )
+    if (action === 'issues')
+      sendIssues(
+        stream,
+        notification.issues.filter((entry) => !seen?.has(`a${entry.activity_id}`)),
+      )
+    if (action === 'bulk') {
+      send(stream, encode({ type: 'resync', project_id: stream.project_id, reason: 'bulk_change', cursor: cursor() }))
+    }
+    sendCount(stream, notification.unresolved, notification.version)
+  }
+
+  function handle(notification: Notification) {
+    if (notification.action === 'keys' || notification.action === 'tokens') return
+    if (state !== 'live') {
+      if (held.length < mostHeld) held.push(notification)
+      return
+    }
+    advance(notification.cursor)
+    if (notification.action !== 'heartbeat') deliver(notification)
+  }
+
+  async function catchUp(mine: number): Promise<void> {
+    await replay.epoch()
+    const from = position
+    let horizon: Position | null = null
+    const seen = new Set<string>()
+    for (const stream of [...streams.values()]) {
+      const snapshot = await replay.read(stream.project_id, from.epoch === '' ? null : from)
+      if (mine !== generation) return
+      horizon ??= snapshot.position
+      if (streams.get(stream.project_id) !== stream) continue
+      publishMissed(stream, snapshot, seen)
+      // Between projects the sockets are written and others get their turn.
+      flush()
+      await new Promise((resolve) => setImmediate(resolve))
+      if (mine !== generation) return
+    }
+    // Without subscribers nobody holds an older cursor: the present will do.
+    position = horizon ?? (await replay.read('0', null)).position
+    if (mine !== generation) return
+    resume(seen)
+  }
+
+  function publishMissed(stream: Stream, snapshot: Snapshot, seen: Set<string>) {
+    const { project_id } = stream
+    const at = cursorFrom(snapshot.position)
+    if (snapshot.reason === 'cursor_foreign') {
+      send(stream, encode({ type: 'resync', project_id, reason: 'cursor_foreign', cursor: at }))
+    } else if (snapshot.reason === 'cursor_too_old') {
+      options.onGap?.()
+      send(stream, encode({ type: 'gap', project_id, reason: 'listener_lost', dropped: null, cursor: cursor() }))
+    }
+    for (const change of snapshot.changes ?? []) {
+      seen.add(change.key)
+      const topics = change.event
+        ? topicsOfEvent(project_id, change.event.level, change.event.environment).filter((topic) =>
+            stream.topics.has(topic),
+          )
+        : [projectTopic(project_id)]
+      sendChange(stream, change, topics)
+    }
+    if (snapshot.version > stream.version || snapshot.reason !== null) {
+      stream.version = snapshot.version
+      stream.unresolved = snapshot.unresolved
+      const count = encode({ type: 'issue_count', project_id, count: snapshot.unresolved, cursor: at })
+      send(stream, count, snapshot.version)
+    }
+  }
+
+  function resume(seen: Set<string>) {
+    const waited = held
+    held = []
+    state = 'live'
+    if (waited.length >= mostHeld) {
+      options.onGap?.()
+      for (const stream of streams.values()) {
+        const gap = { type: 'gap', reason: 'listener_lost', dropped: null, cursor: cursor() } as const
+        send(stream, encode({ ...gap, project_id: stream.project_id }))
+      }
+    }
+    for (const notification of waited) {
+      if (notification.action === 'keys' || notification.action === 'tokens') continue
+      advance(notification.cursor)
+      if (notification.action !== 'heartbeat') deliver(notification, seen)
+    }
+    log.info('relay.live', { cursor: cursor() })
+    for (const wake of waiters.splice(0)) wake()
+  }
+
+  function mark() {
+    flush()
+    for (const stream of streams.values()) {
+      const text = encode({
+        type: 'mark',
+        project_id: stream.project_id,
+        server_time: new Date().toISOString(),
+        cursor: cursor(),
+      })
+      options.publish(projectTopic(stream.project_id), text)
+    }
+  }
+
+  function enter(projectId: string): Place {
+    let stream = streams.get(projectId)
+    if (!stream) {
+      stream = { project_id: projectId, places: 0, topics: new Map(), taps: new Set(), unresolved: 0, version: -1 }
+      streams.set(projectId, stream)
+    }
+    const mine = stream
+    mine.places += 1
+    let left = false
+    return {
+      addTopics(topics) {
+        for (const topic of topics) mine.topics.set(topic, (mine.topics.get(topic) ?? 0) + 1)
+      },
+      removeTopics(topics) {
+        for (const topic of topics) {
+          const count = (mine.topics.get(topic) ?? 0) - 1
+          if (count > 0) mine.topics.set(topic, count)
+          else mine.topics.delete(topic)
+        }
+      },
+      tap() {
+        const tap: OpenTap = { messages: [], bytes: 0, overflow: false }
+        mine.taps.add(tap)
+        return {
+          messages: tap.messages,
+          get overflow() {
+            return tap.overflow
+          },
+          close: () => void mine.taps.delete(tap),
+        }
+      },
+      present: () => ({ unresolved: mine.unresolved, cursor: cursor() }),
+      learn(snapshot) {
+        if (mine.version !== -1) return
+        mine.version = snapshot.version
+        mine.unresolved = snapshot.unresolved
+      },
+      gapCursor: () => cursorFrom(flushed[0] ?? position),
+      leave() {
+        if (left) return
+        left = true
+        mine.places -= 1
+        if (mine.places === 0) streams.delete(projectId)
+      },
+    }
+  }
+
+  return {
+    name: 'relay',
+    async start() {
+      marks = setInterval(mark, (markInterval * 2) / 3)
+    },
+    async stop() {
+      stopped = true
+      generation += 1
+      clearInterval(marks)
+      flush()
+      for (const wake of waiters.splice(0)) wake()
+    },
+    handle,
+    lost() {
+      state = 'lost'
+      generation += 1
+      held = []
+      flush()
+    },
+    connected() {
+      state = 'catching_up'
+      generation += 1
+      held = []
+      const mine = generation
+      const attempt = (wait: number) => {
+        catchUp(mine).catch((error) => {
+          if (mine !== generation) return
+          log.warn('relay.catch_up_failed', { error })
+          setTimeout(() => mine === generation && attempt(Math.min(wait * 2, 1_000)), wait)
+        })
+      }
+      attempt(50)
+    },
+    enter,
+    flush,
+    ready: () => (state === 'live' || stopped ? Promise.resolve() : new Promise((resolve) => waiters.push(resolve))),
+    state: () => state,
+  }
+}

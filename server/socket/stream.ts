@@ -1,0 +1,318 @@
+// One dashboard's connection: `/stream/projects/:project`. States:
+//   joining  no topic is subscribed; a tap collects what the project's subscribers are sent meanwhile, the tables are read,
+//            and then, in one turn of the event loop: what was missed, what the tap holds, and the topics. Nothing can
+//            fall between, and what came twice is left out.
+//   live     native topics do the work; nothing of this file runs for a message
+//   lagging  the socket's buffer was full and something was dropped: no topics until it takes messages again, then `gap`
+//            and topics; one that stays slow is closed
+// Messages of the client are handled one after the other; a second `subscribe` waits for the first to be in force.
+
+import type { Peer } from '../http/uws.ts'
+import type { Log } from '../log.ts'
+import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
+import { cursorFrom, type Position, parseCursor } from '../relay/cursor.ts'
+import type { Place } from '../relay/relay.ts'
+import type { Snapshot } from '../relay/replay.ts'
+import { matches, projectTopic, topicsOfFilters } from '../relay/topics.ts'
+
+export interface StreamSession {
+  readonly token_id: string
+  readonly project_id: string
+  message(bytes: Buffer, isBinary: boolean): void
+  dropped(): void
+  drain(): void
+  end(code: number, reason: string): void
+  closed(): void
+}
+
+export interface StreamDeps {
+  relay: { enter(projectId: string): Place; flush(): void; ready(): Promise<void> }
+  /** Reads the tables; bounded in how many run at once by whoever gives it. */
+  read(projectId: string, since: Position | null): Promise<Snapshot>
+  log: Log
+  onGap?(): void
+  /** Milliseconds that a socket may stay slow. */
+  slowLimit?: number
+}
+
+export interface StreamStart {
+  token_id: string
+  project_id: string
+  filters: Filters
+  since: string | null
+}
+
+/** While a replay is sent, no more than this waits in the socket. */
+const replayBuffer = maxBufferedBytes / 4
+const mostWaitingMessages = 32
+
+export function createStreamSession(peer: Peer<unknown>, start: StreamStart, deps: StreamDeps): StreamSession {
+  const { project_id, token_id } = start
+  const place = deps.relay.enter(project_id)
+  let filters = start.filters
+  let state: 'joining' | 'live' | 'lagging' = 'joining'
+  let subscribed: string[] = []
+  let gapCursor = ''
+  let slowSince = 0
+  let slowTimer: NodeJS.Timeout | undefined
+  let onDrain = () => {}
+  let waiting = 0
+  let work: Promise<void> = Promise.resolve()
+
+  /** False when the socket did not take it. */
+  function send(message: ServerMessage): boolean {
+    return peer.send(JSON.stringify(message))
+  }
+
+  function subscribe() {
+    subscribed = [projectTopic(project_id), ...topicsOfFilters(project_id, filters)]
+    place.addTopics(subscribed)
+    for (const topic of subscribed) peer.subscribe(topic)
+  }
+
+  function unsubscribe() {
+    for (const topic of subscribed) peer.unsubscribe(topic)
+    place.removeTopics(subscribed)
+    subscribed = []
+  }
+
+  /** One job at a time, in the order they came; what fails closes the socket, and the client comes back with its cursor. */
+  function enqueue(job: () => Promise<void> | void) {
+    waiting += 1
+    work = work
+      .then(() => (peer.closed ? undefined : job()))
+      .catch((error) => {
+        deps.log.error('stream.failed', { project_id, error })
+        peer.end(1011, 'internal error: come back with the last cursor')
+      })
+      .finally(() => {
+        waiting -= 1
+      })
+  }
+
+  type Answer = (present: { unresolved: number; cursor: string }) => ServerMessage
+
+  async function join(since: Position | null, answer: Answer): Promise<void> {
+    unsubscribe()
+    clearInterval(slowTimer)
+    state = 'joining'
+    // A tap that overflowed while a large replay was sent: once more, from there.
+    for (let from = since, answerNow: Answer | null = answer; !peer.closed; ) {
+      await deps.relay.ready()
+      const tap = place.tap()
+      try {
+        const snapshot = await readPatiently(from)
+        if (!snapshot || peer.closed) return
+        place.learn(snapshot)
+        await sendSnapshot(snapshot, from, answerNow)
+        answerNow = null
+        if (peer.closed) return
+        deps.relay.flush()
+        if (!tap.overflow) return goLive(snapshot, tap.messages, from !== null)
+        from = snapshot.position
+      } finally {
+        tap.close()
+      }
+    }
+  }
+
+  /** A database that is away is waited for: the subscription is answered when it is in force, not before. */
+  async function readPatiently(from: Position | null): Promise<Snapshot | null> {
+    for (let wait = 50; !peer.closed; wait = Math.min(wait * 2, 1_000)) {
+      try {
+        return await deps.read(project_id, from)
+      } catch (error) {
+        deps.log.warn('stream.read_failed', { project_id, error })
+        await new Promise((resolve) => setTimeout(resolve, wait))
+      }
+    }
+    return null
+  }
+
+  /** The answer, then what was missed, as fast as the client reads it. */
+  async function sendSnapshot(snapshot: Snapshot, from: Position | null, answer: Answer | null): Promise<void> {
+    while (!peer.closed && peer.bufferedAmount() > replayBuffer) await drained()
+    const cursor = cursorFrom(snapshot.position)
+    const resumed = from && snapshot.changes ? cursorFrom(from) : cursor
+    if (answer) send(answer({ unresolved: snapshot.unresolved, cursor: resumed }))
+    if (snapshot.reason) send({ type: 'resync', project_id, reason: snapshot.reason, cursor })
+    const due = (snapshot.changes ?? []).filter((change) => wanted(change.event))
+    for (let at = 0; at < due.length && !peer.closed; at += 100) {
+      peer.cork(() => {
+        for (const change of due.slice(at, at + 100)) peer.send(change.text)
+      })
+      while (!peer.closed && peer.bufferedAmount() > replayBuffer) await drained()
+    }
+  }
+
+  const wanted = (event: { level: Filters['level'][number]; environment: string | null } | null) =>
+    event === null || matches(filters, event.level, event.environment)
+
+  /** In one turn of the event loop: the tap, the topics. */
+  function goLive(snapshot: Snapshot, tapped: ReturnType<Place['tap']>['messages'], resumed: boolean) {
+    const sent = new Set(snapshot.changes?.map((change) => change.key))
+    peer.cork(() => {
+      if (resumed) {
+        const cursor = cursorFrom(snapshot.position)
+        send({ type: 'issue_count', project_id, count: snapshot.unresolved, cursor })
+        send({ type: 'mark', project_id, server_time: new Date().toISOString(), cursor })
+      }
+      for (const { change, version, text } of tapped) {
+        if (version !== null && version <= snapshot.version) continue
+        if (change && (sent.has(change.key) || !wanted(change.event))) continue
+        peer.send(text)
+      }
+    })
+    state = 'live'
+    if (gapCursor !== '') tellGap()
+    subscribe()
+  }
+
+  function tellGap() {
+    deps.onGap?.()
+    send({ type: 'gap', project_id, reason: 'slow_consumer', dropped: null, cursor: gapCursor })
+    gapCursor = ''
+  }
+
+  /** When the socket has taken what waits, or a little later: `drain` is a hint of the library, not a promise. */
+  function drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, 250)
+      function done() {
+        clearTimeout(timer)
+        onDrain = () => {}
+        if (slowSince === 0) slowSince = performance.now()
+        if (performance.now() - slowSince > slowLimit && peer.bufferedAmount() > replayBuffer) tooSlow()
+        if (peer.bufferedAmount() <= replayBuffer) slowSince = 0
+        resolve()
+      }
+      onDrain = done
+    })
+  }
+
+  const slowLimit = deps.slowLimit ?? 30_000
+
+  function tooSlow() {
+    deps.log.info('stream.slow_consumer', { project_id })
+    peer.end(closeCodes.slow_consumer, 'this client reads too slowly: come back with the last cursor')
+    // A close frame behind a full buffer is never read; whoever does not read is not waited for.
+    setImmediate(() => peer.terminate())
+  }
+
+  function lag() {
+    if (gapCursor !== '') return
+    gapCursor = place.gapCursor()
+    // While joining, the gap is told when the socket is live.
+    if (state === 'joining') return
+    state = 'lagging'
+    unsubscribe()
+    const since = performance.now()
+    slowTimer = setInterval(() => {
+      if (performance.now() - since > slowLimit) tooSlow()
+      else resumeIfDrained()
+    }, 500)
+  }
+
+  function resumeIfDrained() {
+    if (state !== 'lagging' || peer.closed || peer.bufferedAmount() > replayBuffer) return
+    clearInterval(slowTimer)
+    deps.relay.flush()
+    state = 'live'
+    tellGap()
+    subscribe()
+  }
+
+  function refuse(code: string, error: string, ref?: Ref) {
+    send({ type: 'error', code, error, ref })
+  }
+
+  async function changeFilters(to: Filters, since: string | undefined, ref: Ref | undefined): Promise<void> {
+    const position = since === undefined ? null : parseCursor(since)
+    if (since !== undefined && !position) {
+      return refuse('bad_request', 'since is not a cursor: take it from a message of this stream', ref)
+    }
+    const answer: Answer = ({ unresolved, cursor }) => ({
+      type: 'filters_updated',
+      project_id,
+      filters: to,
+      unresolved,
+      cursor,
+      ref,
+    })
+    if (position) {
+      filters = to
+      return join(position, answer)
+    }
+    while (state === 'lagging' && !peer.closed) await drained()
+    // Everything that was committed under the old filters leaves under the old filters.
+    deps.relay.flush()
+    unsubscribe()
+    filters = to
+    send(answer(place.present()))
+    subscribe()
+  }
+
+  enqueue(() => {
+    const position = start.since === null ? null : parseCursor(start.since)
+    return join(position, ({ unresolved, cursor }) => ({
+      type: 'subscribed',
+      project_id,
+      filters,
+      unresolved,
+      cursor,
+      server_time: new Date().toISOString(),
+    }))
+  })
+
+  return {
+    project_id,
+    token_id,
+    message(bytes, isBinary) {
+      if (waiting > mostWaitingMessages) return peer.end(1008, 'too many messages at once')
+      enqueue(() => {
+        const parsed = isBinary ? null : parseMessage(bytes)
+        if (parsed === null) return refuse('bad_request', 'A message is one JSON object in a text frame')
+        const { message, ref, problem } = parsed
+        if (!message) return refuse('bad_request', problem, ref)
+        if (message.type === 'ping') return void send({ type: 'pong', ref: message.ref })
+        const to = { level: message.filters.level ?? [], environment: message.filters.environment ?? [] }
+        return changeFilters(to, message.since, message.ref)
+      })
+    },
+    dropped: lag,
+    drain() {
+      onDrain()
+      resumeIfDrained()
+    },
+    end: (code, reason) => peer.end(code, reason),
+    closed() {
+      clearInterval(slowTimer)
+      onDrain()
+      place.removeTopics(subscribed)
+      subscribed = []
+      place.leave()
+    },
+  }
+}
+
+type Parsed = { message: ClientMessage; ref?: Ref; problem: '' } | { message: null; ref?: Ref; problem: string }
+
+function parseMessage(bytes: Buffer): Parsed | null {
+  let value: unknown
+  try {
+    value = JSON.parse(bytes.toString('utf8'))
+  } catch {
+    return null
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const result = ClientMessage.safeParse(value)
+  if (result.success) return { message: result.data, problem: '' }
+  const issue = result.error.issues[0]!
+  const { ref } = value as { ref?: unknown }
+  const where = issue.path.join('.')
+  return {
+    message: null,
+    ref: typeof ref === 'string' || typeof ref === 'number' ? ref : undefined,
+    problem: `${where === '' ? 'message' : where}: ${issue.message}`,
+  }
+}

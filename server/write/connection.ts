@@ -1,0 +1,123 @@
+// One connection of the writer: writes a batch in one transaction, connects when it has to.
+
+import pg from 'pg'
+import { connectionConfig } from '../db/pool.ts'
+import type { Outcome } from '../ingest/accept.ts'
+import { encodeBatch, ingestBatch } from './encode.ts'
+import type { Waiting } from './queue.ts'
+
+export interface WriterConnection {
+  /** The backend that works for this connection, null while there is none. */
+  readonly pid: number | null
+  connect(): Promise<void>
+  /** All or nothing. Outcomes are in the order of the batch; one project's call follows another's by project id. */
+  write(batch: Waiting[]): Promise<Outcome[]>
+  ensurePartitions(from: number, to: number): Promise<void>
+  end(): Promise<void>
+}
+
+export interface ConnectionOptions {
+  databaseUrl: string
+  applicationName: string
+  /** Milliseconds after which a lock that somebody else holds makes the batch fail with 55P03. */
+  lockTimeout: number
+}
+
+/** As text: the array of ids is split here, which costs a tenth of the driver's array parser. */
+const asText = { getTypeParser: () => (value: string) => value }
+
+export function createWriterConnection(options: ConnectionOptions): WriterConnection {
+  let client: pg.Client | null = null
+  let pid: number | null = null
+
+  async function connected(): Promise<pg.Client> {
+    if (client) return client
+    const fresh = new pg.Client({
+      ...connectionConfig(options.databaseUrl, options.applicationName),
+      lock_timeout: options.lockTimeout,
+      // The server ends what takes absurdly long; a server that says nothing at all is given up a little later.
+      statement_timeout: 60_000,
+      query_timeout: 65_000,
+    })
+    fresh.on('error', () => forget(fresh))
+    fresh.on('end', () => forget(fresh))
+    await fresh.connect()
+    const { rows } = await fresh.query<{ pid: number }>('select pg_backend_pid() as pid')
+    pid = rows[0]!.pid
+    client = fresh
+    return fresh
+  }
+
+  function forget(lost: pg.Client) {
+    if (client !== lost) return
+    client = null
+    pid = null
+  }
+
+  async function writeProject(on: pg.Client, projectId: string, batch: Waiting[]): Promise<Outcome[]> {
+    const values = encodeBatch(
+      projectId,
+      batch.map((waiting) => waiting.event),
+    )
+    const { rows } = await on.query<{ r_statuses: string; r_issue_ids: string }>({
+      ...ingestBatch,
+      values,
+      types: asText,
+    })
+    const { r_statuses, r_issue_ids } = rows[0]!
+    const issueIds = r_issue_ids.slice(1, -1).split(',')
+    return issueIds.map((id, index) => outcomeFrom(r_statuses[index], id === 'NULL' ? null : id))
+  }
+
+  async function writeProjects(on: pg.Client, batch: Waiting[]): Promise<Outcome[]> {
+    const byProject = new Map<string, Waiting[]>()
+    for (const waiting of batch) {
+      const group = byProject.get(waiting.project_id)
+      if (group) group.push(waiting)
+      else byProject.set(waiting.project_id, [waiting])
+    }
+    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch)
+    const outcomes = new Map<Waiting, Outcome>()
+    await on.query('begin')
+    try {
+      // The same order in every batch, so that two batches never wait for each other.
+      for (const [projectId, group] of [...byProject].sort(([a], [b]) => Number(a) - Number(b))) {
+        const written = await writeProject(on, projectId, group)
+        for (const [index, outcome] of written.entries()) outcomes.set(group[index]!, outcome)
+      }
+      await on.query('commit')
+    } catch (error) {
+      await on.query('rollback').catch(() => on.end().catch(() => {}))
+      throw error
+    }
+    return batch.map((waiting) => outcomes.get(waiting)!)
+  }
+
+  return {
+    get pid() {
+      return pid
+    },
+    async connect() {
+      await connected()
+    },
+    async write(batch) {
+      return writeProjects(await connected(), batch)
+    },
+    async ensurePartitions(from, to) {
+      const on = await connected()
+      const day = "(to_timestamp($1::float8 / 1000) at time zone 'UTC')::date"
+      await on.query(`select ensure_event_partitions(${day}, ${day.replace('$1', '$2')})`, [from, to])
+    },
+    async end() {
+      const ending = client
+      client = null
+      pid = null
+      await ending?.end().catch(() => {})
+    },
+  }
+}
+
+function outcomeFrom(status: string | undefined, issueId: string | null): Outcome {
+  if (status === 'd') return { status: 'dropped', reason: 'discarded', issue_id: issueId }
+  return { status: 'accepted', issue_id: issueId ?? '' }
+}

@@ -1,0 +1,110 @@
+// A batch as the parameters of ingest_batch: parallel arrays in PostgreSQL's binary format, so that payloads are copied
+// and never escaped, neither here nor there. Format: array_recv in src/backend/utils/adt/arrayfuncs.c.
+
+import type { Event } from '../ingest/event.ts'
+
+const oids = { int4: 23, text: 25, json: 114, timestamptz: 1184, uuid: 2950 }
+/** PostgreSQL counts microseconds from 2000-01-01. */
+const epoch2000 = 946_684_800_000
+
+export const ingestBatch = {
+  name: 'ingest_batch',
+  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)',
+}
+
+export function encodeBatch(projectId: string, events: Event[]): (string | Buffer)[] {
+  const tags = events.flatMap((event, index) => event.tags.map(([key, value]) => ({ event: index + 1, key, value })))
+  return [
+    projectId,
+    uuidArray(events.map((event) => event.id)),
+    uuidArray(events.map((event) => event.fingerprint_hash)),
+    timestampArray(events.map((event) => event.received_at)),
+    timestampArray(events.map((event) => event.timestamp)),
+    textArray(events.map((event) => event.level)),
+    textArray(events.map((event) => event.environment)),
+    textArray(events.map((event) => event.release)),
+    textArray(events.map((event) => event.platform)),
+    textArray(events.map((event) => event.title)),
+    textArray(events.map((event) => event.culprit)),
+    textArray(events.map((event) => event.message)),
+    textArray(events.map((event) => event.transaction)),
+    textArray(events.map((event) => event.server_name)),
+    textArray(events.map((event) => event.user)),
+    bufferArray(
+      oids.json,
+      events.map((event) => event.payload),
+    ),
+    intArray(tags.map((tag) => tag.event)),
+    textArray(tags.map((tag) => tag.key)),
+    textArray(tags.map((tag) => tag.value)),
+  ]
+}
+
+/** Header of a one-dimensional array, then room for `bytes` of elements. An empty array has no dimension. */
+function arrayBuffer(oid: number, length: number, bytes: number, hasNull: boolean): { buffer: Buffer; start: number } {
+  const start = length === 0 ? 12 : 20
+  const buffer = Buffer.allocUnsafe(start + bytes)
+  buffer.writeInt32BE(length === 0 ? 0 : 1, 0)
+  buffer.writeInt32BE(hasNull ? 1 : 0, 4)
+  buffer.writeInt32BE(oid, 8)
+  if (length > 0) {
+    buffer.writeInt32BE(length, 12)
+    buffer.writeInt32BE(1, 16)
+  }
+  return { buffer, start }
+}
+
+export function textArray(values: (string | null)[]): Buffer {
+  const lengths = values.map((value) => (value === null ? 0 : Buffer.byteLength(value)))
+  const total = lengths.reduce((sum, length) => sum + length + 4, 0)
+  const { buffer, start } = arrayBuffer(oids.text, values.length, total, values.includes(null))
+  let at = start
+  for (const [index, value] of values.entries()) {
+    at = buffer.writeInt32BE(value === null ? -1 : lengths[index]!, at)
+    if (value !== null) at += buffer.write(value, at)
+  }
+  return buffer
+}
+
+export function bufferArray(oid: number, values: Buffer[]): Buffer {
+  const total = values.reduce((sum, value) => sum + value.length + 4, 0)
+  const { buffer, start } = arrayBuffer(oid, values.length, total, false)
+  let at = start
+  for (const value of values) {
+    at = buffer.writeInt32BE(value.length, at)
+    at += value.copy(buffer, at)
+  }
+  return buffer
+}
+
+/** From 32 hex digits each. */
+export function uuidArray(values: string[]): Buffer {
+  const { buffer, start } = arrayBuffer(oids.uuid, values.length, values.length * 20, false)
+  let at = start
+  for (const value of values) {
+    at = buffer.writeInt32BE(16, at)
+    at += buffer.write(value, at, 'hex')
+  }
+  return buffer
+}
+
+/** From milliseconds since 1970, fractions kept to the microsecond. */
+export function timestampArray(values: number[]): Buffer {
+  const { buffer, start } = arrayBuffer(oids.timestamptz, values.length, values.length * 12, false)
+  let at = start
+  for (const value of values) {
+    at = buffer.writeInt32BE(8, at)
+    at = buffer.writeBigInt64BE(BigInt(Math.round((value - epoch2000) * 1000)), at)
+  }
+  return buffer
+}
+
+export function intArray(values: number[]): Buffer {
+  const { buffer, start } = arrayBuffer(oids.int4, values.length, values.length * 8, false)
+  let at = start
+  for (const value of values) {
+    at = buffer.writeInt32BE(4, at)
+    at = buffer.writeInt32BE(value, at)
+  }
+  return buffer
+}

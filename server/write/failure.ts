@@ -1,0 +1,33 @@
+// What a failed batch means, by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html):
+//   away     PostgreSQL cannot be reached or take writes just now: keep the events, try again until the grace ends
+//   retry    nobody's fault: write the same batch again
+//   blocked  somebody holds a lock longer than lock_timeout
+//   data     one of the events cannot be stored: bisect
+//   no_partition  the day has no partition: make it, write again
+//   no_project    the project was deleted
+//   unknown  a fault of Mesher or its schema
+
+export type Failure = 'away' | 'retry' | 'blocked' | 'data' | 'no_partition' | 'no_project' | 'unknown'
+
+interface PgError {
+  code?: unknown
+  constraint?: unknown
+}
+
+const retry = new Set(['40001', '40P01', 'MS001'])
+const awayClasses = new Set(['08', '53', '57', '58'])
+const dataClasses = new Set(['22', '23', '54'])
+
+export function failureOf(error: unknown): Failure {
+  const { code, constraint } = (error ?? {}) as PgError
+  // Errors without a SQLSTATE come from the socket: refused, reset, timed out, ended.
+  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code) || /^E[A-Z]+$/.test(code)) return 'away'
+  if (code === '55P03') return 'blocked'
+  if (code === 'MS002') return 'no_project'
+  if (retry.has(code)) return 'retry'
+  if (code === '23514' && constraint === undefined) return 'no_partition'
+  // 25006: a standby after failover; 57014 is a statement that was cancelled by hand.
+  if (code === '25006' || awayClasses.has(code.slice(0, 2))) return 'away'
+  if (dataClasses.has(code.slice(0, 2))) return 'data'
+  return 'unknown'
+}

@@ -1,0 +1,167 @@
+// What waits to be written, in a lane for each project. A batch takes from every lane in turn, so that one project's
+// storm delays the others by a share of a batch, not by its backlog. Bounded as a whole and for each project; a lane that
+// somebody's lock blocks is left out and served apart.
+
+import type { Outcome } from '../ingest/accept.ts'
+import type { Event } from '../ingest/event.ts'
+
+export interface Waiting {
+  project_id: string
+  event: Event
+  bytes: number
+  /** When it came, in milliseconds of the monotonic clock. */
+  since: number
+  resolve(outcome: Outcome): void
+  reject(error: Error): void
+}
+
+export interface QueueLimits {
+  events: number
+  bytes: number
+  /** The share of both that one project may fill. */
+  projectShare: number
+}
+
+interface Lane {
+  project_id: string
+  items: Waiting[]
+  bytes: number
+  blocked: boolean
+}
+
+export interface Queue {
+  readonly size: number
+  readonly bytes: number
+  /** Events in lanes that are not blocked. */
+  readonly ready: number
+  /** False when there is no room. */
+  push(waiting: Waiting): boolean
+  /** At most so many events and, but for the first, bytes; the oldest of each lane first. */
+  take(events: number, bytes: number): Waiting[]
+  takeBlocked(projectId: string, events: number, bytes: number): Waiting[]
+  /** Back to the front of their lanes, in the order they had. */
+  putBack(waiting: Waiting[]): void
+  block(projectId: string): void
+  unblock(projectId: string): void
+  blockedProjects(): string[]
+  /** Removes and returns what came before `since`. */
+  expired(since: number, blockedSince: number): Waiting[]
+}
+
+export function createQueue(limits: QueueLimits): Queue {
+  const lanes = new Map<string, Lane>()
+  let size = 0
+  let bytes = 0
+  let blockedSize = 0
+
+  function laneOf(projectId: string): Lane {
+    let lane = lanes.get(projectId)
+    if (!lane) {
+      lane = { project_id: projectId, items: [], bytes: 0, blocked: false }
+      lanes.set(projectId, lane)
+    }
+    return lane
+  }
+
+  function account(lane: Lane, events: number, weight: number) {
+    size += events
+    bytes += weight
+    lane.bytes += weight
+    if (lane.blocked) blockedSize += events
+    if (lane.items.length === 0 && !lane.blocked) lanes.delete(lane.project_id)
+  }
+
+  function takeFrom(lane: Lane, events: number, room: number, taken: Waiting[]): number {
+    let count = 0
+    let weight = 0
+    for (const item of lane.items) {
+      if (count === events || (weight + item.bytes > room && taken.length + count > 0)) break
+      count += 1
+      weight += item.bytes
+    }
+    taken.push(...lane.items.splice(0, count))
+    account(lane, -count, -weight)
+    return weight
+  }
+
+  return {
+    get size() {
+      return size
+    },
+    get bytes() {
+      return bytes
+    },
+    get ready() {
+      return size - blockedSize
+    },
+    push(waiting) {
+      const lane = lanes.get(waiting.project_id)
+      if (size >= limits.events || bytes + waiting.bytes > limits.bytes) return false
+      if (lane && lane.items.length >= limits.events * limits.projectShare) return false
+      if (lane && lane.bytes + waiting.bytes > limits.bytes * limits.projectShare) return false
+      const into = lane ?? laneOf(waiting.project_id)
+      into.items.push(waiting)
+      account(into, 1, waiting.bytes)
+      return true
+    },
+    take(events, room) {
+      const taken: Waiting[] = []
+      let left = room
+      while (taken.length < events && left > 0) {
+        const open = [...lanes.values()].filter((lane) => !lane.blocked && lane.items.length > 0)
+        if (open.length === 0) break
+        const share = Math.max(1, Math.floor((events - taken.length) / open.length))
+        const before = taken.length
+        for (const lane of open) {
+          if (taken.length >= events || left <= 0) break
+          left -= takeFrom(lane, Math.min(share, events - taken.length), left, taken)
+          // Who was served goes to the end of the line.
+          if (lanes.delete(lane.project_id) && lane.items.length > 0) lanes.set(lane.project_id, lane)
+        }
+        if (taken.length === before) break
+      }
+      return taken
+    },
+    takeBlocked(projectId, events, room) {
+      const taken: Waiting[] = []
+      const lane = lanes.get(projectId)
+      if (lane) takeFrom(lane, events, room, taken)
+      return taken
+    },
+    putBack(waiting) {
+      for (let index = waiting.length - 1; index >= 0; index--) {
+        const item = waiting[index]!
+        const lane = laneOf(item.project_id)
+        lane.items.unshift(item)
+        account(lane, 1, item.bytes)
+      }
+    },
+    block(projectId) {
+      const lane = laneOf(projectId)
+      if (lane.blocked) return
+      lane.blocked = true
+      blockedSize += lane.items.length
+    },
+    unblock(projectId) {
+      const lane = lanes.get(projectId)
+      if (!lane?.blocked) return
+      lane.blocked = false
+      blockedSize -= lane.items.length
+      if (lane.items.length === 0) lanes.delete(projectId)
+    },
+    blockedProjects: () => [...lanes.values()].filter((lane) => lane.blocked).map((lane) => lane.project_id),
+    expired(since, blockedSince) {
+      const gone: Waiting[] = []
+      for (const lane of [...lanes.values()]) {
+        const limit = lane.blocked ? blockedSince : since
+        const kept = lane.items.filter((item) => item.since >= limit)
+        if (kept.length === lane.items.length) continue
+        const lost = lane.items.filter((item) => item.since < limit)
+        lane.items = kept
+        account(lane, -lost.length, -lost.reduce((sum, item) => sum + item.bytes, 0))
+        gone.push(...lost)
+      }
+      return gone
+    },
+  }
+}

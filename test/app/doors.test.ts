@@ -1,0 +1,523 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { type TestContext, test } from 'node:test'
+import { deflateSync, gzipSync } from 'node:zlib'
+import { WebSocket } from 'ws'
+import { AppError } from '../../server/errors.ts'
+import { createHttpServer } from '../../server/http/uws.ts'
+import { createAccept, type Outcome, type ProjectKey } from '../../server/ingest/accept.ts'
+import { ingestRoutes } from '../../server/ingest/doors.ts'
+import type { Event } from '../../server/ingest/event.ts'
+import { ingestSocket, maxInFlight } from '../../server/ingest/socket.ts'
+import { createLog } from '../../server/log.ts'
+
+const key = '0123456789abcdef0123456789abcdef'
+const foreign = 'f'.repeat(32)
+const id = 'a'.repeat(32)
+const anId = /^[0-9a-f]{32}$/
+
+/** The doors with a writer that the test answers for. */
+async function open(t: TestContext) {
+  const log = createLog('error')
+  const keys = new Map<string, ProjectKey>([
+    [key, { project_id: '42', public_key: key }],
+    [foreign, { project_id: '43', public_key: foreign }],
+  ])
+  const events: Event[] = []
+  const counted: string[] = []
+  let write = async (_event: Event): Promise<Outcome> => ({ status: 'accepted', issue_id: '7' })
+  const accept = createAccept({
+    keys: { find: (publicKey) => keys.get(publicKey) ?? null },
+    writer: {
+      add(_project, event) {
+        events.push(event)
+        return write(event)
+      },
+    },
+    log,
+    now: Date.now,
+    countItem: (type) => counted.push(type),
+    countEvent: () => {},
+  })
+  const server = createHttpServer({ log })
+  for (const route of ingestRoutes({ accept })) server.http(route)
+  const socket = ingestSocket({ accept, log })
+  server.socket(socket.route)
+  const port = await server.listen('127.0.0.1', 0)
+  t.after(() => server.close())
+  return {
+    port,
+    keys,
+    events,
+    counted,
+    socket,
+    onWrite(next: typeof write) {
+      write = next
+    },
+  }
+}
+
+interface Answer {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  /** The parsed body; undefined when it is empty. */
+  json: unknown
+}
+
+function send(
+  port: number,
+  method: string,
+  path: string,
+  body: string | Buffer = '',
+  headers: Record<string, string> = {},
+) {
+  return new Promise<Answer>((resolve, reject) => {
+    const sent = request({ host: '127.0.0.1', port, method, path, headers }, async (response) => {
+      let text = ''
+      for await (const chunk of response) text += chunk
+      resolve({
+        status: response.statusCode!,
+        headers: response.headers,
+        json: text === '' ? undefined : JSON.parse(text),
+      })
+    })
+    sent.on('error', reject)
+    sent.end(body)
+  })
+}
+
+const post = (port: number, path: string, body: string | Buffer = '', headers: Record<string, string> = {}) =>
+  send(port, 'POST', path, body, headers)
+const envelopeOf = (event: object, header: object = {}) =>
+  `${JSON.stringify(header)}\n{"type":"event"}\n${JSON.stringify(event)}\n`
+
+/** A client of `/ingest` that keeps what it hears from the start. */
+async function connect(t: TestContext, port: number) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/ingest?sentry_key=${key}`)
+  t.after(() => socket.terminate())
+  const heard: Record<string, unknown>[] = []
+  const waiting: (() => void)[] = []
+  socket.on('message', (data) => {
+    heard.push(JSON.parse(String(data)))
+    for (const wake of waiting.splice(0)) wake()
+  })
+  const closed = once(socket, 'close').then(([code]) => code as number)
+  await once(socket, 'open')
+  return {
+    socket,
+    closed,
+    /** The next answers, in the order in which they came. */
+    async take(count: number) {
+      while (heard.length < count) await new Promise<void>((resolve) => waiting.push(resolve))
+      return heard.splice(0, count)
+    },
+    async answerTo(frame: string | Buffer) {
+      socket.send(frame)
+      return (await this.take(1))[0]!
+    },
+  }
+}
+
+/** The status with which an upgrade is refused. */
+async function refusedUpgrade(port: number, query: string, headers: Record<string, string> = {}) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/ingest${query}`, { headers })
+  socket.on('error', () => {})
+  const [, response] = await once(socket, 'unexpected-response')
+  response.destroy()
+  return response.statusCode as number
+}
+
+test('an envelope is answered 200 with its id once it is written, from every place a key may be', async (t) => {
+  const app = await open(t)
+  const dashed = 'AAAAAAAA-aaaa-aaaa-aaaa-aaaaaaaaaaaa'
+  const body = envelopeOf({ message: 'a', event_id: 'b'.repeat(32) }, { event_id: dashed })
+  const tunnel = envelopeOf({ message: 'a' }, { event_id: id, dsn: `http://${key}@127.0.0.1/42` })
+  const basic = `Basic ${Buffer.from(`${key}:`).toString('base64')}`
+  const answers = [
+    await post(app.port, `/api/42/envelope/?sentry_key=${key}&sentry_version=7`, body),
+    await post(app.port, `/api/42/envelope?sentry_key=${key}`, body),
+    await post(app.port, `/api/0042/envelope/`, body, { 'x-sentry-auth': `Sentry sentry_key=${key}` }),
+    await post(app.port, `/api/42/envelope/`, body, { authorization: basic, 'content-type': 'text/plain' }),
+    await post(app.port, `/api/42/envelope/`, tunnel),
+    await post(app.port, `/api/42/envelope/?sentry_key=${key}`, gzipSync(body), { 'content-encoding': 'gzip' }),
+    await post(app.port, `/api/42/envelope/?sentry_key=${key}`, body, { 'transfer-encoding': 'chunked' }),
+  ]
+  for (const answer of answers) {
+    assert.equal(answer.status, 200)
+    assert.deepEqual(answer.json, { id })
+    assert.equal(answer.headers['access-control-allow-origin'], '*')
+  }
+  assert.equal(app.events.length, answers.length)
+})
+
+test('real envelopes of the Node SDK are taken, and items that are no events are counted', async (t) => {
+  const app = await open(t)
+  const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url))
+  const path = `/api/42/envelope/?sentry_key=${key}`
+  await post(app.port, path, fixture('node-v11.attachments.event+attachment.envelope'))
+  await post(app.port, path, fixture('node-v11.exception-large-gzip.event.envelope.gz'), { 'content-encoding': 'gzip' })
+  assert.deepEqual(
+    app.events.map((event) => event.level),
+    ['error', 'error'],
+  )
+  assert.ok(app.counted.length > 0 && app.counted.every((type) => type === 'attachment'))
+  // The attachments of the first are not held in memory by the event.
+  assert.ok(app.events.every((event) => event.payload.buffer.byteLength < 2 * event.payload.length + 64 * 1024))
+})
+
+test('an envelope without events is answered 200, and unknown items never make a new metric', async (t) => {
+  const app = await open(t)
+  const path = `/api/42/envelope/?sentry_key=${key}`
+  assert.deepEqual((await post(app.port, path, '{}\n{"type":"session"}\n{}\n{"type":"made_up_1"}\n{}')).json, {})
+  assert.deepEqual((await post(app.port, path, `{"event_id":"${id}"}\n`)).json, { id })
+  const two = `${envelopeOf({ message: 'first' })}{"type":"event"}\n{"message":"second"}\n`
+  assert.equal((await post(app.port, path, two)).status, 200)
+  assert.deepEqual(app.counted, ['session', 'other', 'event'])
+  assert.deepEqual(
+    app.events.map((event) => event.title),
+    ['first'],
+  )
+})
+
+test('the store door takes events as JSON and as base64 of zlib', async (t) => {
+  const app = await open(t)
+  const path = `/api/42/store/?sentry_key=${key}`
+  const event = JSON.stringify({ event_id: id, message: 'a' })
+  assert.deepEqual((await post(app.port, path, event)).json, { id })
+  assert.deepEqual((await post(app.port, path, deflateSync(event).toString('base64'))).json, { id })
+  assert.deepEqual((await post(app.port, path, deflateSync(event), { 'content-encoding': 'deflate' })).json, { id })
+  assert.equal((await post(app.port, `/api/42/store?sentry_key=${key}`, '{}')).status, 200)
+})
+
+test('Mesher’s own doors answer 202 with the issue', async (t) => {
+  const app = await open(t)
+  const auth = { authorization: `Bearer ${key}` }
+  const one = await post(app.port, '/api/v1/events', `{"message":"a","event_id":"${id}"}`, auth)
+  assert.deepEqual([one.status, one.json], [202, { status: 'accepted', id, issue_id: '7' }])
+  app.onWrite(async () => ({ status: 'dropped', reason: 'discarded', issue_id: null }))
+  const dropped = await post(app.port, `/api/v1/events?sentry_key=${key}`, `{"message":"a","event_id":"${id}"}`)
+  assert.deepEqual(
+    [dropped.status, dropped.json],
+    [202, { status: 'dropped', reason: 'discarded', issue_id: null, id }],
+  )
+})
+
+test('a bulk answers each event in its place, and a bad one spoils no other', async (t) => {
+  const app = await open(t)
+  let second = () => {}
+  const secondIsWritten = new Promise<void>((resolve) => {
+    second = resolve
+  })
+  app.onWrite(async (event) => {
+    if (event.title === 'limited') throw new AppError('rate_limited', 'Slow down.', { retryAfter: 3 })
+    if (event.title === 'broken') throw new Error('a bug')
+    if (event.title === 'one') await secondIsWritten
+    else second()
+    return { status: 'accepted', issue_id: event.title }
+  })
+  const ids = Array.from({ length: 8 }, (_, i) => String(i).repeat(32))
+  const body = `[${[
+    JSON.stringify({ message: 'one', event_id: ids[0] }),
+    '{not json}',
+    JSON.stringify({ level: 'error', event_id: ids[2] }),
+    JSON.stringify({ message: 'limited', event_id: 'AS-SENT' }),
+    JSON.stringify({ message: 'two', event_id: ids[4] }),
+    '['.repeat(10_000) + ']'.repeat(10_000),
+    JSON.stringify({ message: 'x'.repeat(1024 * 1024), event_id: ids[6] }),
+    JSON.stringify({ message: 'broken', event_id: ids[7] }),
+  ].join(',')}]`
+  const answer = await post(app.port, `/api/v1/events/bulk?sentry_key=${key}`, body)
+  assert.equal(answer.status, 202)
+  const results = (answer.json as { results: Record<string, unknown>[] }).results
+  assert.deepEqual(
+    results.map((result) => [result.status, result.code ?? result.issue_id, result.id]),
+    [
+      ['accepted', 'one', ids[0]],
+      ['rejected', 'bad_request', null],
+      ['rejected', 'unprocessable', ids[2]],
+      ['rejected', 'rate_limited', 'AS-SENT'],
+      ['accepted', 'two', ids[4]],
+      ['rejected', 'bad_request', null],
+      ['rejected', 'too_large', null],
+      ['rejected', 'internal', ids[7]],
+    ],
+  )
+  assert.equal(results[3]!.retry_after, 3)
+  assert.doesNotMatch(String(results[7]!.error), /a bug/)
+})
+
+test('a bulk is refused as a whole when it is no array, or too large, or too many', async (t) => {
+  const app = await open(t)
+  const path = `/api/v1/events/bulk?sentry_key=${key}`
+  const status = async (body: string | Buffer, headers = {}) => (await post(app.port, path, body, headers)).status
+  assert.equal(await status('{"message":"a"}'), 400)
+  assert.equal(await status('[{}'), 400)
+  assert.equal(await status(`[${Array(1001).fill('{"message":"a"}').join(',')}]`), 422)
+  assert.equal(await status(`[${' '.repeat(5 * 1024 * 1024)}]`), 413)
+  assert.equal(await status(gzipSync(`[${' '.repeat(5 * 1024 * 1024)}]`), { 'content-encoding': 'gzip' }), 413)
+  assert.equal(app.events.length, 0)
+  assert.deepEqual((await post(app.port, path, '[]')).json, { results: [] })
+  const many = await post(app.port, path, `[${Array(1000).fill('{"message":"a"}').join(',')}]`)
+  assert.equal((many.json as { results: unknown[] }).results.length, 1000)
+  assert.equal(app.events.length, 1000)
+})
+
+test('wrong keys, foreign projects and malformed credentials are told apart no more than they should be', async (t) => {
+  const app = await open(t)
+  const body = envelopeOf({ message: 'a' })
+  const cases: [path: string, headers: Record<string, string>, status: number][] = [
+    ['/api/42/envelope/', {}, 401],
+    ['/api/42/envelope/', { 'x-sentry-auth': 'nonsense' }, 401],
+    [`/api/42/envelope/?sentry_key=${key}`, { 'x-sentry-auth': `Sentry sentry_key=${foreign}` }, 401],
+    [`/api/42/envelope/?sentry_key=${'0'.repeat(32)}`, {}, 403],
+    [`/api/42/envelope/?sentry_key=%00%27`, {}, 403],
+    [`/api/42/envelope/?sentry_key=${foreign}`, {}, 403],
+    [`/api/99/envelope/?sentry_key=${key}`, {}, 403],
+    [`/api/shop/envelope/?sentry_key=${key}`, {}, 404],
+    [`/api/v1/envelope/?sentry_key=${key}`, {}, 404],
+    [`/api/-1/store/?sentry_key=${key}`, {}, 404],
+    ['/api/42/store/', {}, 401],
+    [`/api/99/store/?sentry_key=${key}`, {}, 403],
+  ]
+  const denied = new Set<unknown>()
+  for (const [path, headers, status] of cases) {
+    const answer = await post(app.port, path, body, headers)
+    assert.equal(answer.status, status, path)
+    assert.equal(answer.headers['access-control-allow-origin'], '*', path)
+    assert.match(String(answer.headers['access-control-expose-headers']), /x-sentry-rate-limits/, path)
+    const { detail } = answer.json as { detail: string }
+    assert.equal(answer.headers['x-sentry-error'], detail)
+    if (status === 403) denied.add(detail)
+  }
+  assert.equal(denied.size, 1)
+  const otherDsn = envelopeOf({ message: 'a' }, { dsn: `http://${foreign}@h/43` })
+  assert.equal((await post(app.port, `/api/42/envelope/?sentry_key=${key}`, otherDsn)).status, 401)
+  assert.equal((await post(app.port, '/api/42/envelope/', otherDsn)).status, 403)
+  for (const path of ['/api/v1/events', '/api/v1/events/bulk']) {
+    const missing = await post(app.port, path, '{"message":"a"}')
+    assert.deepEqual(
+      [missing.status, (missing.json as { error: { code: string } }).error.code],
+      [401, 'unauthenticated'],
+    )
+    assert.equal(
+      (await post(app.port, path, '{"message":"a"}', { authorization: `Bearer ${'0'.repeat(32)}` })).status,
+      403,
+    )
+  }
+  assert.equal(app.events.length, 0)
+})
+
+test('bodies that cannot be read are answered with the reason, at both kinds of doors', async (t) => {
+  const app = await open(t)
+  const query = `?sentry_key=${key}`
+  const deep = `{"message":"a","extra":${'['.repeat(10_000)}${']'.repeat(10_000)}}`
+  const bomb = gzipSync(Buffer.alloc(41 * 1024 * 1024))
+  const gzip = { 'content-encoding': 'gzip' }
+  const cases: [path: string, body: string | Buffer, headers: Record<string, string>, status: number][] = [
+    [`/api/42/envelope/${query}`, '', {}, 400],
+    [`/api/42/envelope/${query}`, 'nonsense', {}, 400],
+    [`/api/42/envelope/${query}`, '{}\n{"type":"event"}\nnonsense', {}, 400],
+    [`/api/42/envelope/${query}`, `{}\n{"type":"event"}\n${deep}`, {}, 400],
+    [`/api/42/envelope/${query}`, '{}', gzip, 400],
+    [`/api/42/envelope/${query}`, '{}', { 'content-encoding': 'zstd' }, 415],
+    [`/api/42/envelope/${query}`, bomb, gzip, 413],
+    [`/api/42/envelope/${query}`, envelopeOf({ message: 'x'.repeat(1024 * 1024) }), {}, 413],
+    [`/api/42/store/${query}`, '', {}, 400],
+    [`/api/42/store/${query}`, deep, {}, 400],
+    [`/api/v1/events${query}`, '', {}, 400],
+    [`/api/v1/events${query}`, '[{"message":"a"}]', {}, 400],
+    [`/api/v1/events${query}`, deep, {}, 400],
+    [`/api/v1/events${query}`, '{"message":"\\u0000"}', {}, 422],
+    [`/api/v1/events${query}`, '{}', {}, 422],
+    [`/api/v1/events${query}`, bomb, gzip, 413],
+    [`/api/v1/events${query}`, 'x'.repeat(1024 * 1024 + 1), {}, 413],
+  ]
+  for (const [path, body, headers, status] of cases) {
+    const answer = await post(app.port, path, body, headers)
+    assert.equal(answer.status, status, `${path} ${body.length}`)
+    assert.equal(answer.headers['access-control-allow-origin'], '*')
+  }
+  assert.equal(app.events.length, 0)
+  assert.equal((await post(app.port, `/api/v1/events${query}`, '{"message":"a"}')).status, 202)
+})
+
+test('limits and outages tell SDKs when to come back', async (t) => {
+  const app = await open(t)
+  app.onWrite(async () => {
+    throw new AppError('rate_limited', 'Too many events.', { retryAfter: 2.2 })
+  })
+  const limited = await post(app.port, `/api/42/envelope/?sentry_key=${key}`, envelopeOf({ message: 'a' }))
+  assert.equal(limited.status, 429)
+  assert.equal(limited.headers['retry-after'], '3')
+  assert.equal(limited.headers['x-sentry-rate-limits'], '3:error;default;security;attachment:project:rate_limited')
+  app.onWrite(async () => {
+    throw new AppError('unavailable', 'The database is away.')
+  })
+  for (const path of ['/api/42/store/', '/api/v1/events']) {
+    const away = await post(app.port, `${path}?sentry_key=${key}`, '{"message":"a"}')
+    assert.equal(away.status, 503)
+    assert.match(String(away.headers['retry-after']), /^[1-9]\d*$/)
+  }
+  app.onWrite(async () => {
+    throw new Error('a bug with secrets')
+  })
+  const broken = await post(app.port, `/api/v1/events?sentry_key=${key}`, '{"message":"a"}')
+  assert.equal(broken.status, 500)
+  assert.doesNotMatch(JSON.stringify(broken.json), /secrets/)
+})
+
+test('browsers may ask every door before they post', async (t) => {
+  const app = await open(t)
+  for (const path of [
+    '/api/42/envelope/',
+    '/api/42/envelope',
+    '/api/42/store/',
+    '/api/42/store',
+    '/api/v1/events',
+    '/api/v1/events/bulk',
+  ]) {
+    const answer = await send(app.port, 'OPTIONS', path)
+    assert.equal(answer.status, 204)
+    assert.equal(answer.headers['access-control-allow-methods'], 'POST')
+    assert.match(String(answer.headers['access-control-allow-headers']), /x-sentry-auth.*baggage/)
+  }
+})
+
+test('/ingest answers each event of each frame once', async (t) => {
+  const app = await open(t)
+  const client = await connect(t, app.port)
+  const accepted = { status: 'accepted', id, issue_id: '7' }
+  assert.deepEqual(await client.answerTo(`{"message":"a","event_id":"${id}"}`), accepted)
+  assert.deepEqual(await client.answerTo(Buffer.from(envelopeOf({ message: 'a' }, { event_id: id }))), accepted)
+  client.socket.send(` [${Array(300).fill('{"message":"a"}').join(',')}, 5]`)
+  const answers = await client.take(301)
+  assert.equal(answers.filter((answer) => answer.status === 'accepted' && anId.test(String(answer.id))).length, 300)
+  assert.equal(answers.filter((answer) => answer.code === 'bad_request').length, 1)
+  assert.equal(app.events.length, 302)
+  const session = Buffer.from(`{"event_id":"${id}"}\n{"type":"session"}\n{}`)
+  assert.deepEqual(await client.answerTo(session), { status: 'ignored', id, items: ['session'] })
+})
+
+test('a bad frame on /ingest is answered and closes nothing', async (t) => {
+  const app = await open(t)
+  const client = await connect(t, app.port)
+  const cases: [frame: string | Buffer, code: string, id: string | null][] = [
+    ['', 'bad_request', null],
+    ['nonsense', 'bad_request', null],
+    ['[]', 'unprocessable', null],
+    ['[{"message":"a"}', 'bad_request', null],
+    [`[${Array(1001).fill('{}').join(',')}]`, 'unprocessable', null],
+    [`{"event_id":"MINE"}`, 'unprocessable', 'MINE'],
+    ['['.repeat(10_000), 'bad_request', null],
+    [`{"message":"${'x'.repeat(1024 * 1024)}"}`, 'too_large', null],
+    [Buffer.alloc(0), 'bad_envelope', null],
+    [Buffer.from('{"message":"a"}\n{"message":"a"}'), 'bad_envelope', null],
+    [Buffer.from(`{"event_id":"${id}"}\n{"type":"event"}\nnonsense`), 'bad_request', id],
+    [Buffer.from(envelopeOf({ message: 'a' }, { dsn: `http://${foreign}@h/43` })), 'unauthenticated', null],
+  ]
+  for (const [frame, code, sent] of cases) {
+    const answer = await client.answerTo(frame)
+    assert.deepEqual([answer.status, answer.code, answer.id], ['rejected', code, sent], String(frame.slice(0, 40)))
+    assert.equal(typeof answer.error, 'string')
+  }
+  assert.equal((await client.answerTo('{"message":"a"}')).status, 'accepted')
+  assert.equal(app.events.length, 1)
+})
+
+test('a bad key never gets an open /ingest socket', async (t) => {
+  const app = await open(t)
+  assert.equal(await refusedUpgrade(app.port, ''), 401)
+  assert.equal(await refusedUpgrade(app.port, '', { 'x-sentry-auth': 'nonsense' }), 401)
+  assert.equal(await refusedUpgrade(app.port, `?sentry_key=${'0'.repeat(32)}`), 403)
+  assert.equal(await refusedUpgrade(app.port, '', { authorization: `Bearer ${'0'.repeat(32)}` }), 403)
+  assert.equal(app.socket.size(), 0)
+})
+
+test('/ingest bounds what waits for one socket, and says so', async (t) => {
+  const app = await open(t)
+  let release = () => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  app.onWrite(async () => {
+    await gate
+    return { status: 'accepted', issue_id: '7' }
+  })
+  const client = await connect(t, app.port)
+  const event = `{"message":"a","event_id":"${id}"}`
+  client.socket.send(
+    `[${Array(maxInFlight - 1)
+      .fill(event)
+      .join(',')}]`,
+  )
+  client.socket.send(`[${Array(3).fill(event).join(',')}]`)
+  const refused = await client.take(2)
+  for (const answer of refused) {
+    assert.deepEqual(
+      { ...answer, error: '' },
+      { status: 'rejected', error: '', code: 'rate_limited', id, retry_after: 1 },
+    )
+  }
+  release()
+  const answers = await client.take(maxInFlight)
+  assert.ok(answers.every((answer) => answer.status === 'accepted'))
+  assert.equal((await client.answerTo(event)).status, 'accepted')
+})
+
+test('a client that does not read its answers is closed, and others go on', async (t) => {
+  const app = await open(t)
+  const client = await connect(t, app.port)
+  const other = await connect(t, app.port)
+  client.socket.pause()
+  // Refused frames with long ids: much answer for little work.
+  const frame = `[${Array(900)
+    .fill(`{"event_id":"${'x'.repeat(64)}"}`)
+    .join(',')}]`
+  while (app.socket.size() === 2) {
+    client.socket.send(frame)
+    assert.equal((await other.answerTo('{"message":"a"}')).status, 'accepted')
+  }
+  client.socket.resume()
+  assert.ok([1006, 4408].includes(await client.closed))
+})
+
+test('a revoked key closes its sockets with 4401, and no others', async (t) => {
+  const app = await open(t)
+  const client = await connect(t, app.port)
+  app.socket.closeKey(foreign)
+  assert.equal((await client.answerTo('{"message":"a"}')).status, 'accepted')
+  app.keys.delete(key)
+  app.socket.closeKey(key)
+  assert.equal(await client.closed, 4401)
+  assert.equal(await refusedUpgrade(app.port, `?sentry_key=${key}`), 403)
+})
+
+test('draining sends every answer before it closes with 1001, and takes nothing new', async (t) => {
+  const app = await open(t)
+  let release = () => {}
+  const gate = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const idle = await connect(t, app.port)
+  const busy = await connect(t, app.port)
+  app.onWrite(async () => {
+    await gate
+    return { status: 'accepted', issue_id: '7' }
+  })
+  busy.socket.send(`[${Array(100).fill('{"message":"a"}').join(',')}, 5]`)
+  await busy.take(1)
+  const drained = app.socket.drain()
+  assert.equal(await idle.closed, 1001)
+  assert.equal(await refusedUpgrade(app.port, `?sentry_key=${key}`), 503)
+  const late = await busy.answerTo('{"message":"late"}')
+  assert.deepEqual([late.code, late.retry_after], ['shutting_down', 1])
+  release()
+  const answers = await busy.take(100)
+  assert.ok(answers.every((answer) => answer.status === 'accepted'))
+  assert.equal(await busy.closed, 1001)
+  await drained
+  await app.socket.drain()
+  assert.equal(app.events.length, 100)
+})

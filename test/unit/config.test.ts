@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { test } from 'node:test'
+import { parseConfig, variables } from '../../server/config.ts'
+
+test('an empty environment gives the defaults of the table', () => {
+  assert.deepEqual(parseConfig({}), {
+    host: '127.0.0.1',
+    port: 8080,
+    databaseUrl: undefined,
+    dataDir: resolve('data'),
+    publicUrl: undefined,
+    logLevel: 'warn',
+    writers: 3,
+    shutdownTimeout: 5000,
+    databaseGrace: 5000,
+  })
+})
+
+test('every variable of the environment is read', () => {
+  const config = parseConfig({
+    HOST: '::1',
+    PORT: '0',
+    DATABASE_URL: 'postgresql://me:p%40ss@db.example.com:6432/errors?sslmode=require',
+    DATA_DIR: '/srv/mesher',
+    PUBLIC_URL: 'https://errors.example.com/mesher/',
+    LOG_LEVEL: 'debug',
+    WRITERS: '16',
+    SHUTDOWN_TIMEOUT: '2.5',
+    DATABASE_GRACE: '0',
+    SOMETHING_ELSE: 'is nobody’s business',
+  })
+  assert.deepEqual(config, {
+    host: '::1',
+    port: 0,
+    databaseUrl: 'postgresql://me:p%40ss@db.example.com:6432/errors?sslmode=require',
+    dataDir: '/srv/mesher',
+    publicUrl: 'https://errors.example.com/mesher',
+    logLevel: 'debug',
+    writers: 16,
+    shutdownTimeout: 2500,
+    databaseGrace: 0,
+  })
+})
+
+test('an empty variable counts as unset', () => {
+  const empty = Object.fromEntries(variables.map(({ name }) => [name, '']))
+  assert.deepEqual(parseConfig(empty), parseConfig({}))
+})
+
+test('the configuration cannot be changed after it was read', () => {
+  assert.ok(Object.isFrozen(parseConfig({})))
+})
+
+test('a bad value is named in one line with what is allowed', () => {
+  const bad: [name: string, values: string[], allowed: RegExp][] = [
+    ['HOST', ['two words', 'http://x', 'a/b'], /host name or an IP address/],
+    ['PORT', ['-1', '65536', '80.5', 'http', '1e3', '99999999999999'], /whole number from 0 to 65535/],
+    ['DATABASE_URL', ['localhost', 'mysql://u:secret@h/d', 'postgres://u:secret@h:port/d'], /postgres:\/\/user/],
+    ['DATA_DIR', ['a\nb', 'a\0b'], /path of a folder/],
+    ['PUBLIC_URL', ['errors.example.com', 'ftp://x', 'https://x/?a=1', 'https://u:p@x'], /https:\/\/errors/],
+    ['LOG_LEVEL', ['verbose', 'WARN'], /one of debug, info, warn, error/],
+    ['WRITERS', ['0', '17', 'many'], /whole number from 1 to 16/],
+    ['SHUTDOWN_TIMEOUT', ['0', '301', '5s'], /seconds from 1 to 300/],
+    ['DATABASE_GRACE', ['-1', '61', 'long'], /seconds from 0 to 60/],
+  ]
+  assert.deepEqual(
+    bad.map(([name]) => name),
+    variables.map(({ name }) => name),
+  )
+  for (const [name, values, allowed] of bad) {
+    for (const value of values) {
+      assert.throws(
+        () => parseConfig({ [name]: value }),
+        (error: Error) => {
+          assert.match(error.message, new RegExp(`^${name} is .*, but must be `), `${name}=${value}`)
+          assert.match(error.message, allowed)
+          assert.doesNotMatch(error.message, /\n|secret/)
+          return true
+        },
+        `${name}=${value}`,
+      )
+    }
+  }
+})
+
+test('several bad values are named together, still in one line', () => {
+  assert.throws(() => parseConfig({ PORT: 'x', WRITERS: 'y' }), /^AppError: PORT is "x".*; WRITERS is "y"[^\n]*$/)
+})
+
+test('the table of variables in the README is the one in the code', async () => {
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$/gm)].map(
+    ([, name, fallback, description]) => ({
+      name,
+      default: fallback?.replaceAll('`', '').trim(),
+      description,
+    }),
+  )
+  assert.deepEqual(rows, variables)
+})
