@@ -6,7 +6,7 @@ import { createKeys } from './access/keys.ts'
 import { createTokens } from './access/tokens.ts'
 import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
-import { findBlocker, probeDatabase } from './db/probe.ts'
+import { findBlocker, findKnownHashes, probeDatabase } from './db/probe.ts'
 import { bindApi } from './http/api.ts'
 import { pageRoutes } from './http/pages.ts'
 import { apiRoutes } from './http/routes.ts'
@@ -84,6 +84,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     grace: config.databaseGrace,
     log,
     findBlocker: (pid) => findBlocker(pool, pid),
+    findKnown: (projectId, hashes) => findKnownHashes(pool, projectId, hashes),
     onBatch(events, seconds) {
       metrics.batchEvents.observe(events)
       metrics.batchSeconds.observe(seconds)

@@ -75,7 +75,8 @@ export function createCluster({ dataDir, log, settings = {} }: ClusterOptions): 
   /** Finds or starts postgres; resolves with its port when it answers as the postgres of our directory. */
   async function bringUp({ place, files, portFile }: Opened, mayMove: boolean): Promise<number> {
     let attempt = 0
-    for (let since = Date.now(); ; await pause(50)) {
+    // Each knock during a recovery is a line in postgres's log, so they become rarer.
+    for (let since = Date.now(), wait = 50; ; await pause(wait), wait = Math.min(500, wait * 1.2)) {
       life.signal.throwIfAborted()
       const found = await findPostmaster(files.directory)
       if (found) {

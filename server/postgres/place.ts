@@ -38,7 +38,7 @@ export async function preparePlace(given: string): Promise<Place> {
   const dataDir = await makeDataDirectory(resolve(given))
   const entry = join(dataDir, 'postgres')
   const isMine = await isMesherFolder(dataDir)
-  if (isMine) await chmod(dataDir, 0o700).catch(refuse(`${dataDir} cannot be closed to others: it is not ours`))
+  if (isMine) await chmod(dataDir, 0o700).catch(refuse(`The data directory ${dataDir} cannot be closed to others`))
   const binaries = await findBinaries()
   if (process.getuid?.() !== 0) {
     await assertOwn(entry)
@@ -96,7 +96,7 @@ async function makeDataDirectory(path: string): Promise<string> {
 
 /** Empty, or with our files in it. Of any other (DATA_DIR=/tmp) owner and mode are left alone. */
 async function isMesherFolder(dataDir: string): Promise<boolean> {
-  const names = await readdir(dataDir)
+  const names = await readdir(dataDir).catch(refuse(`The data directory ${dataDir} cannot be read`))
   return names.length === 0 || names.some((name) => /^postgres(-|$)/.test(name))
 }
 

@@ -7,6 +7,8 @@ import type { Event } from '../ingest/event.ts'
 
 export interface Waiting {
   project_id: string
+  /** The line it stands in: its project's, or the one of what a lock holds up. */
+  lane: string
   event: Event
   bytes: number
   /** When it came, in milliseconds of the monotonic clock. */
@@ -23,7 +25,7 @@ export interface QueueLimits {
 }
 
 interface Lane {
-  project_id: string
+  name: string
   items: Waiting[]
   bytes: number
   blocked: boolean
@@ -38,12 +40,15 @@ export interface Queue {
   push(waiting: Waiting): boolean
   /** At most so many events and, but for the first, bytes; the oldest of each lane first. */
   take(events: number, bytes: number): Waiting[]
-  takeBlocked(projectId: string, events: number, bytes: number): Waiting[]
+  takeBlocked(lane: string, events: number, bytes: number): Waiting[]
   /** Back to the front of their lanes, in the order they had. */
   putBack(waiting: Waiting[]): void
-  block(projectId: string): void
-  unblock(projectId: string): void
-  blockedProjects(): string[]
+  /** Leaves a lane out of `take`; its events may wait longer than others. */
+  block(lane: string): void
+  unblock(lane: string): void
+  count(lane: string): number
+  /** Everything of one lane to the end of another. */
+  move(from: string, to: string): void
   /** Removes and returns what came before `since`. */
   expired(since: number, blockedSince: number): Waiting[]
 }
@@ -54,11 +59,11 @@ export function createQueue(limits: QueueLimits): Queue {
   let bytes = 0
   let blockedSize = 0
 
-  function laneOf(projectId: string): Lane {
-    let lane = lanes.get(projectId)
+  function laneOf(name: string): Lane {
+    let lane = lanes.get(name)
     if (!lane) {
-      lane = { project_id: projectId, items: [], bytes: 0, blocked: false }
-      lanes.set(projectId, lane)
+      lane = { name, items: [], bytes: 0, blocked: false }
+      lanes.set(name, lane)
     }
     return lane
   }
@@ -68,7 +73,7 @@ export function createQueue(limits: QueueLimits): Queue {
     bytes += weight
     lane.bytes += weight
     if (lane.blocked) blockedSize += events
-    if (lane.items.length === 0 && !lane.blocked) lanes.delete(lane.project_id)
+    if (lane.items.length === 0 && !lane.blocked) lanes.delete(lane.name)
   }
 
   function takeFrom(lane: Lane, events: number, room: number, taken: Waiting[]): number {
@@ -95,11 +100,11 @@ export function createQueue(limits: QueueLimits): Queue {
       return size - blockedSize
     },
     push(waiting) {
-      const lane = lanes.get(waiting.project_id)
+      const lane = lanes.get(waiting.lane)
       if (size >= limits.events || bytes + waiting.bytes > limits.bytes) return false
       if (lane && lane.items.length >= limits.events * limits.projectShare) return false
       if (lane && lane.bytes + waiting.bytes > limits.bytes * limits.projectShare) return false
-      const into = lane ?? laneOf(waiting.project_id)
+      const into = lane ?? laneOf(waiting.lane)
       into.items.push(waiting)
       account(into, 1, waiting.bytes)
       return true
@@ -116,40 +121,52 @@ export function createQueue(limits: QueueLimits): Queue {
           if (taken.length >= events || left <= 0) break
           left -= takeFrom(lane, Math.min(share, events - taken.length), left, taken)
           // Who was served goes to the end of the line.
-          if (lanes.delete(lane.project_id) && lane.items.length > 0) lanes.set(lane.project_id, lane)
+          if (lanes.delete(lane.name) && lane.items.length > 0) lanes.set(lane.name, lane)
         }
         if (taken.length === before) break
       }
       return taken
     },
-    takeBlocked(projectId, events, room) {
+    takeBlocked(name, events, room) {
       const taken: Waiting[] = []
-      const lane = lanes.get(projectId)
+      const lane = lanes.get(name)
       if (lane) takeFrom(lane, events, room, taken)
       return taken
     },
     putBack(waiting) {
       for (let index = waiting.length - 1; index >= 0; index--) {
         const item = waiting[index]!
-        const lane = laneOf(item.project_id)
+        const lane = laneOf(item.lane)
         lane.items.unshift(item)
         account(lane, 1, item.bytes)
       }
     },
-    block(projectId) {
-      const lane = laneOf(projectId)
+    block(name) {
+      const lane = laneOf(name)
       if (lane.blocked) return
       lane.blocked = true
       blockedSize += lane.items.length
     },
-    unblock(projectId) {
-      const lane = lanes.get(projectId)
+    unblock(name) {
+      const lane = lanes.get(name)
       if (!lane?.blocked) return
       lane.blocked = false
       blockedSize -= lane.items.length
-      if (lane.items.length === 0) lanes.delete(projectId)
+      if (lane.items.length === 0) lanes.delete(name)
     },
-    blockedProjects: () => [...lanes.values()].filter((lane) => lane.blocked).map((lane) => lane.project_id),
+    count: (name) => lanes.get(name)?.items.length ?? 0,
+    move(from, to) {
+      const source = lanes.get(from)
+      if (!source) return
+      const items = source.items.splice(0)
+      account(source, -items.length, -items.reduce((sum, item) => sum + item.bytes, 0))
+      const target = laneOf(to)
+      for (const item of items) {
+        item.lane = to
+        target.items.push(item)
+        account(target, 1, item.bytes)
+      }
+    },
     expired(since, blockedSince) {
       const gone: Waiting[] = []
       for (const lane of [...lanes.values()]) {

@@ -4,8 +4,8 @@
 // is full: at 1,000 events/s the window halves the CPU for 4 ms of latency, and batches above some 250 events collapse
 // under overload. What goes wrong is sorted by failure.ts:
 //   away      events stay queued while PostgreSQL restarts, for at most `grace`; then they are refused as unavailable
-//   blocked   the batch is split by project; a project that is still blocked gets a lane and a connection of its own, and
-//             its events wait there while all others go on
+//   blocked   the batch is split by project; what needs a lock that somebody holds waits apart (blocked.ts), while all
+//             others go on
 //   data      the batch is halved until the culprit is alone; only it is refused
 // A commit whose answer was lost is written again: event ids make that harmless.
 
@@ -13,20 +13,10 @@ import { AppError } from '../errors.ts'
 import type { Outcome, Writer } from '../ingest/accept.ts'
 import type { Log } from '../log.ts'
 import type { Service } from '../service.ts'
+import { type Blocker, type BlockingSession, createBlocked, settle } from './blocked.ts'
 import { createWriterConnection, type WriterConnection } from './connection.ts'
 import { failureOf } from './failure.ts'
 import { createQueue, type Waiting } from './queue.ts'
-
-export interface Blocker {
-  project_id: string
-  /** Milliseconds since the project's first batch was held up. */
-  for_ms: number
-  pid: number | null
-  role: string | null
-  application: string | null
-  state: string | null
-  query: string | null
-}
 
 export interface WriterState {
   /** Events that wait. */
@@ -48,7 +38,9 @@ export interface WriterOptions {
   grace: number
   log: Log
   /** Who holds up the backend `pid`. */
-  findBlocker(pid: number): Promise<Omit<Blocker, 'project_id' | 'for_ms'> | null>
+  findBlocker(pid: number): Promise<BlockingSession | null>
+  /** Those of these fingerprint hashes that belong to issues. */
+  findKnown(projectId: string, hashes: string[]): Promise<Set<string>>
   onBatch?(events: number, seconds: number): void
   limits?: Partial<typeof defaults>
 }
@@ -79,12 +71,24 @@ export function createWriter(options: WriterOptions): BatchWriter {
     busy: false,
   }))
   const blockedConnection = connection('mesher writer blocked', 2 * limits.lockTimeout)
-  const blockers = new Map<string, { since: number; blocker: Awaited<ReturnType<WriterOptions['findBlocker']>> }>()
+  const blocked = createBlocked({
+    queue,
+    connection: blockedConnection,
+    batchEvents: limits.batchEvents,
+    batchBytes: limits.batchBytes,
+    findBlocker: options.findBlocker,
+    findKnown: options.findKnown,
+    async onOtherFailure(batch, error) {
+      await handleFailure(blockedConnection, batch, error, 1)
+      if (failureOf(error) === 'away') await pause(100)
+    },
+    onReleased: schedule,
+    log,
+  })
   let windowTimer: NodeJS.Timeout | undefined
   let immediate: NodeJS.Immediate | undefined
   let awaySince: number | null = null
   let probing = false
-  let servingBlocked = false
   let sweeper: NodeJS.Timeout | undefined
   let stopping = false
   let stopped: Promise<void> | undefined
@@ -97,7 +101,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
   const now = () => performance.now()
 
   function schedule() {
-    if (queue.ready === 0 || awaySince !== null) return settle()
+    if (queue.ready === 0 || awaySince !== null) return wakeIfIdle()
     if (!slots.some((slot) => !slot.busy)) return
     const alone = slots.every((slot) => !slot.busy)
     if (alone || stopping || queue.ready >= limits.batchEvents || queue.bytes >= limits.batchBytes) {
@@ -131,7 +135,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
     try {
       const outcomes = await on.write(batch)
       options.onBatch?.(batch.length, (now() - started) / 1000)
-      for (const [index, waiting] of batch.entries()) waiting.resolve(outcomes[index] as Outcome)
+      settle(batch, outcomes)
     } catch (error) {
       await handleFailure(on, batch, error, attempt)
     }
@@ -182,7 +186,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
 
   async function splitByProject(on: WriterConnection, batch: Waiting[]): Promise<void> {
     const parts = groups(batch)
-    if (parts.length === 1) return block(parts[0]![0], batch)
+    if (parts.length === 1) return blocked.hold(parts[0]![0], batch)
     for (const [, part] of parts) await writeBatch(on, part)
   }
 
@@ -193,62 +197,6 @@ export function createWriter(options: WriterOptions): BatchWriter {
       return
     }
     for (const waiting of batch) waiting.reject(new AppError('forbidden', 'The project of this key does not exist'))
-  }
-
-  function block(projectId: string, batch: Waiting[]) {
-    if (!blockers.has(projectId)) blockers.set(projectId, { since: now(), blocker: null })
-    queue.block(projectId)
-    queue.putBack(batch)
-    if (!servingBlocked) {
-      servingBlocked = true
-      serveBlocked().finally(() => {
-        servingBlocked = false
-        schedule()
-      })
-    }
-  }
-
-  /** Tries the blocked projects in turn, each attempt waiting for the lock as long as lock_timeout allows. */
-  async function serveBlocked(): Promise<void> {
-    for (let projects = queue.blockedProjects(); projects.length > 0; projects = queue.blockedProjects()) {
-      for (const projectId of projects) {
-        const batch = queue.takeBlocked(projectId, limits.batchEvents, limits.batchBytes)
-        if (batch.length > 0 && !(await tryBlocked(projectId, batch))) continue
-        queue.unblock(projectId)
-        blockers.delete(projectId)
-        log.info('write.unblocked', { project_id: projectId })
-        schedule()
-      }
-      if (awaySince !== null || stopping) await pause(100)
-    }
-  }
-
-  async function tryBlocked(projectId: string, batch: Waiting[]): Promise<boolean> {
-    const look = setTimeout(() => void noteBlocker(projectId), 100)
-    try {
-      const outcomes = await blockedConnection.write(batch)
-      for (const [index, waiting] of batch.entries()) waiting.resolve(outcomes[index] as Outcome)
-      return true
-    } catch (error) {
-      if (failureOf(error) === 'blocked') queue.putBack(batch)
-      else await handleFailure(blockedConnection, batch, error, 1)
-      return failureOf(error) !== 'blocked' && failureOf(error) !== 'away'
-    } finally {
-      clearTimeout(look)
-    }
-  }
-
-  async function noteBlocker(projectId: string): Promise<void> {
-    const entry = blockers.get(projectId)
-    if (!entry || blockedConnection.pid === null) return
-    try {
-      const blocker = await options.findBlocker(blockedConnection.pid)
-      if (!blocker) return
-      if (entry.blocker?.pid !== blocker.pid) log.warn('write.blocked', { project_id: projectId, ...blocker })
-      entry.blocker = blocker
-    } catch (error) {
-      log.warn('write.blocker_unknown', { project_id: projectId, error })
-    }
   }
 
   function wentAway(error: unknown) {
@@ -284,11 +232,11 @@ export function createWriter(options: WriterOptions): BatchWriter {
     if (queue.size === 0) return
     const since = awaySince === null ? Number.NEGATIVE_INFINITY : now() - options.grace
     for (const waiting of queue.expired(since, now() - limits.blockedGrace)) waiting.reject(unavailable())
-    settle()
+    wakeIfIdle()
   }
 
-  function settle() {
-    if (queue.size > 0 || servingBlocked || slots.some((slot) => slot.busy)) return
+  function wakeIfIdle() {
+    if (queue.size > 0 || slots.some((slot) => slot.busy)) return
     for (const resolve of idleWaiters.splice(0)) resolve()
   }
 
@@ -310,7 +258,8 @@ export function createWriter(options: WriterOptions): BatchWriter {
       if (awaySince !== null && now() - awaySince > options.grace) return Promise.reject(unavailable())
       return new Promise<Outcome>((resolve, reject) => {
         const bytes = event.payload.length + 500
-        const waiting: Waiting = { project_id: projectId, event, bytes, since: now(), resolve, reject }
+        const lane = blocked.laneOf(projectId, event.fingerprint_hash)
+        const waiting: Waiting = { project_id: projectId, lane, event, bytes, since: now(), resolve, reject }
         if (queue.push(waiting)) schedule()
         else
           reject(
@@ -323,11 +272,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
         queued: queue.size,
         queued_bytes: queue.bytes,
         away_ms: awaySince === null ? 0 : Math.round(now() - awaySince),
-        blocked: [...blockers].map(([project_id, { since, blocker }]) => ({
-          project_id,
-          for_ms: Math.round(now() - since),
-          ...(blocker ?? { pid: null, role: null, application: null, state: null, query: null }),
-        })),
+        blocked: blocked.state(),
       }
     },
     stop() {
@@ -335,14 +280,15 @@ export function createWriter(options: WriterOptions): BatchWriter {
         stopping = true
         const idle = new Promise<void>((resolve) => idleWaiters.push(resolve))
         schedule()
-        settle()
+        wakeIfIdle()
         // Who still waits when the database does not come back is refused: nothing was promised yet.
         const giveUp = setTimeout(() => {
           for (const waiting of queue.expired(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY))
             waiting.reject(unavailable())
-          settle()
+          wakeIfIdle()
         }, 2_000)
         await idle
+        await blocked.idle()
         clearTimeout(giveUp)
         clearInterval(sweeper)
         awaySince = null

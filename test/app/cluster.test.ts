@@ -13,31 +13,43 @@ import { type Cluster, createCluster } from '../../server/postgres/cluster.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const isRoot = process.getuid?.() === 0
 
-async function makeDataDir(t: TestContext, mode = 0o755): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'mesher-cluster-'))
-  const dataDir = join(folder, 'data')
-  await chmod(folder, mode)
-  t.after(async () => {
-    const place = await realpath(join(dataDir, 'postgres')).catch(() => folder)
-    const pid = await postmasterPid(dataDir).catch(() => 0)
-    if (pid && isAlive(pid)) process.kill(pid, 'SIGQUIT')
-    if (pid) await until(() => !isAlive(pid))
-    if (place.startsWith('/var/lib/mesher/')) await rm(place, { recursive: true })
-    await rm(folder, { recursive: true })
-  })
-  return dataDir
-}
-
 interface Watched extends Cluster {
   lines: string[]
 }
 
-function clusterOf(t: TestContext, dataDir: string): Watched {
-  const lines: string[] = []
-  const log = createLog('debug', (line) => lines.push(line))
-  const cluster = createCluster({ dataDir, log, settings: { fsync: 'off' } })
-  t.after(() => cluster.stop())
-  return { ...cluster, lines }
+interface Stage {
+  dataDir: string
+  cluster(): Watched
+}
+
+/** A folder that does not exist yet in one that does, and any number of clusters on it; all gone after the test. */
+async function makeStage(t: TestContext, mode = 0o755): Promise<Stage> {
+  const folder = await mkdtemp(join(tmpdir(), 'mesher-cluster-'))
+  const dataDir = join(folder, 'data')
+  const clusters: Cluster[] = []
+  await chmod(folder, mode)
+  t.after(async () => {
+    await Promise.all(clusters.map((cluster) => cluster.stop()))
+    // A postgres whose owner was killed and that nobody took over.
+    const pid = await postmasterPid(dataDir).catch(() => 0)
+    if (pid && isAlive(pid)) {
+      process.kill(pid, 'SIGQUIT')
+      await until(() => !isAlive(pid))
+    }
+    const place = await realpath(join(dataDir, 'postgres')).catch(() => '')
+    if (place.startsWith('/var/lib/mesher/')) await rm(place, { recursive: true })
+    await rm(folder, { recursive: true })
+  })
+  return {
+    dataDir,
+    cluster() {
+      const lines: string[] = []
+      const log = createLog('debug', (line) => lines.push(line))
+      const cluster = createCluster({ dataDir, log, settings: { fsync: 'off' } })
+      clusters.push(cluster)
+      return { ...cluster, lines }
+    },
+  }
 }
 
 async function query<R extends pg.QueryResultRow>(connectionString: string, sql: string): Promise<R[]> {
@@ -88,8 +100,8 @@ async function startElsewhere(t: TestContext, dataDir: string): Promise<{ child:
 }
 
 test('the embedded PostgreSQL starts in an empty folder, closed to others, and keeps its data and address', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const first = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t)
+  const first = make()
   const { databaseUrl } = await first.start()
   assert.match(databaseUrl, /^postgres:\/\/mesher:[\w-]{32}@127\.0\.0\.1:\d+\/mesher$/)
   await query(databaseUrl, 'create table kept as select 42 as answer')
@@ -115,15 +127,15 @@ test('the embedded PostgreSQL starts in an empty folder, closed to others, and k
   await first.stop()
   assert.equal(isAlive(pid), false)
 
-  const second = clusterOf(t, dataDir)
+  const second = make()
   assert.equal((await second.start()).databaseUrl, databaseUrl)
   assert.deepEqual(await query(databaseUrl, 'select answer from kept'), [{ answer: 42 }])
 })
 
 test('a second start on the same data directory says so and leaves the first alone', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const { databaseUrl } = await clusterOf(t, dataDir).start()
-  const second = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t)
+  const { databaseUrl } = await make().start()
+  const second = make()
   await assert.rejects(second.start(), (error: Error) => {
     assert.equal(
       error.message,
@@ -136,8 +148,8 @@ test('a second start on the same data directory says so and leaves the first alo
 })
 
 test('of two first starts at once one wins, and the other says that Mesher is already running', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const results = await Promise.allSettled([clusterOf(t, dataDir).start(), clusterOf(t, dataDir).start()])
+  const { cluster: make } = await makeStage(t)
+  const results = await Promise.allSettled([make().start(), make().start()])
   const won = results.find((result) => result.status === 'fulfilled')
   const lost = results.find((result) => result.status === 'rejected')
   assert.match(lost?.reason.message, /already running/)
@@ -145,11 +157,11 @@ test('of two first starts at once one wins, and the other says that Mesher is al
 })
 
 test('a postgres left behind by a killed server is taken over', async (t) => {
-  const dataDir = await makeDataDir(t)
+  const { dataDir, cluster: make } = await makeStage(t)
   const { child, databaseUrl } = await startElsewhere(t, dataDir)
   const pid = await postmasterPid(dataDir)
   child.kill('SIGKILL')
-  const next = clusterOf(t, dataDir)
+  const next = make()
   assert.equal((await next.start()).databaseUrl, databaseUrl)
   assert.equal(await postmasterPid(dataDir), pid)
   await next.stop()
@@ -157,10 +169,10 @@ test('a postgres left behind by a killed server is taken over', async (t) => {
 })
 
 test('a postgres that is killed is started again on the same port, also one that was taken over', async (t) => {
-  const dataDir = await makeDataDir(t)
+  const { dataDir, cluster: make } = await makeStage(t)
   const { child, databaseUrl } = await startElsewhere(t, dataDir)
   child.kill('SIGKILL')
-  const cluster = clusterOf(t, dataDir)
+  const cluster = make()
   await cluster.start()
   await query(databaseUrl, 'create table kept as select 42 as answer')
   for (let round = 1; round <= 2; round++) {
@@ -168,12 +180,12 @@ test('a postgres that is killed is started again on the same port, also one that
     await until(() => cluster.lines.filter((line) => line.includes('cluster.recovered')).length === round)
     assert.deepEqual(await query(databaseUrl, 'select answer from kept'), [{ answer: 42 }])
   }
-  await assert.rejects(clusterOf(t, dataDir).start(), /already running/)
+  await assert.rejects(make().start(), /already running/)
 })
 
 test('a terminated lock connection is taken again without touching postgres', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const cluster = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t)
+  const cluster = make()
   const { databaseUrl } = await cluster.start()
   const pid = await postmasterPid(dataDir)
   await query(
@@ -185,32 +197,32 @@ test('a terminated lock connection is taken again without touching postgres', as
 })
 
 test('a pid file that names a process of somebody else does not keep postgres from starting', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const first = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t)
+  const first = make()
   const { databaseUrl } = await first.start()
   const pidFile = join(dataDir, 'postgres', 'postmaster.pid')
   const left = await readFile(pidFile, 'utf8')
   await first.stop()
   await writeFile(pidFile, left.replace(/^\d+/, String(process.pid)))
-  assert.equal((await clusterOf(t, dataDir).start()).databaseUrl, databaseUrl)
+  assert.equal((await make().start()).databaseUrl, databaseUrl)
 })
 
 test('a port that somebody else took meanwhile is replaced', async (t) => {
-  const dataDir = await makeDataDir(t)
-  const first = clusterOf(t, dataDir)
+  const { cluster: make } = await makeStage(t)
+  const first = make()
   const { port } = new URL((await first.start()).databaseUrl)
   await first.stop()
   const other = createServer()
   await new Promise<void>((done) => other.listen(Number(port), '127.0.0.1', done))
   t.after(() => other.close())
-  const { databaseUrl } = await clusterOf(t, dataDir).start()
+  const { databaseUrl } = await make().start()
   assert.notEqual(new URL(databaseUrl).port, port)
   assert.equal((await query(databaseUrl, 'select 1')).length, 1)
 })
 
 test('a data directory below a folder that is closed to others works, as root too', async (t) => {
-  const dataDir = await makeDataDir(t, 0o700)
-  const cluster = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t, 0o700)
+  const cluster = make()
   const { databaseUrl } = await cluster.start()
   assert.equal((await query(databaseUrl, 'select 1')).length, 1)
   const place = await realpath(join(dataDir, 'postgres'))
@@ -218,39 +230,39 @@ test('a data directory below a folder that is closed to others works, as root to
   assert.equal((await stat(place)).mode & 0o777, 0o700)
   assert.equal((await stat(dirname(dataDir))).mode & 0o777, 0o700)
   await cluster.stop()
-  assert.equal((await clusterOf(t, dataDir).start()).databaseUrl, databaseUrl)
+  assert.equal((await make().start()).databaseUrl, databaseUrl)
 })
 
 test('a folder with other things in it keeps its owner and mode when it is made the data directory', async (t) => {
-  const dataDir = await makeDataDir(t)
+  const { dataDir, cluster: make } = await makeStage(t)
   await mkdir(dataDir)
   await chmod(dataDir, 0o755)
   await writeFile(join(dataDir, 'letter.txt'), 'mine')
-  await clusterOf(t, dataDir).start()
+  await make().start()
   const { mode, uid } = await stat(dataDir)
   assert.equal(mode & 0o777, 0o755)
   assert.equal(uid, process.getuid?.())
 })
 
-test('what cannot work is said in one sentence: a lost database, a lost password, a bad setting', async (t) => {
-  const dataDir = await makeDataDir(t)
+test('what cannot work is said in one sentence: a lost database, a lost password, a wrong one', async (t) => {
+  const { dataDir, cluster: make } = await makeStage(t)
   await mkdir(dataDir)
   await symlink(join(dataDir, 'gone'), join(dataDir, 'postgres'))
-  await assert.rejects(clusterOf(t, dataDir).start(), /is a link to a database that is gone: bring it back/)
+  await assert.rejects(make().start(), /is a link to a database that is gone: bring it back/)
   await rm(join(dataDir, 'postgres'))
-  const working = clusterOf(t, dataDir)
+  const working = make()
   await working.start()
   await working.stop()
   await rm(join(dataDir, 'postgres-password'))
-  await assert.rejects(clusterOf(t, dataDir).start(), /postgres-password is missing, but the database in/)
+  await assert.rejects(make().start(), /postgres-password is missing, but the database in/)
   await writeFile(join(dataDir, 'postgres-password'), 'wrong')
-  await assert.rejects(clusterOf(t, dataDir).start(), /does not accept the password in postgres-password/)
+  await assert.rejects(make().start(), /does not accept the password in postgres-password/)
 })
 
 test('stop may come before start, during it, and twice', async (t) => {
-  const dataDir = await makeDataDir(t)
-  await clusterOf(t, dataDir).stop()
-  const cluster = clusterOf(t, dataDir)
+  const { dataDir, cluster: make } = await makeStage(t)
+  await make().stop()
+  const cluster = make()
   const starting = cluster.start()
   starting.catch(() => {})
   await Promise.all([cluster.stop(), cluster.stop()])
