@@ -5,7 +5,7 @@ import { type Config, parseConfig } from './config.ts'
 import { bootstrap, type FirstStart } from './db/bootstrap.ts'
 import { migrate } from './db/migrate.ts'
 import { createDb, createPool } from './db/pool.ts'
-import { firstStartFacts, firstStartText, saveFirstStart } from './first-start.ts'
+import { firstStartFacts, firstStartText, refreshFirstStart, saveFirstStart } from './first-start.ts'
 import { createLog, type Log } from './log.ts'
 import { createCluster } from './postgres/cluster.ts'
 import type { Service } from './service.ts'
@@ -35,9 +35,13 @@ async function start(config: Config, parts: Part[], log: Log): Promise<void> {
   await app.start()
   const url = config.publicUrl ?? `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${app.port}`
   console.log(`Mesher is running at ${url}`)
-  if (!first) return
-  const facts = firstStartFacts(url, databaseUrl, first)
-  console.log(firstStartText(facts, await saveFirstStart(config.dataDir, facts)))
+  if (first) {
+    const facts = firstStartFacts(url, databaseUrl, first)
+    console.log(firstStartText(facts, await saveFirstStart(config.dataDir, facts)))
+  } else {
+    const savedAt = await refreshFirstStart(config.dataDir, url, databaseUrl)
+    if (savedAt) console.log(`DSN and token are in ${savedAt}`)
+  }
 }
 
 /** The database is the first part, so it is the last to stop. */

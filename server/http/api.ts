@@ -4,7 +4,7 @@
 import type { z } from 'zod'
 import type { Access } from '../access/tokens.ts'
 import { AppError } from '../errors.ts'
-import type { HttpMethod, HttpReply, HttpRequest, HttpRoute } from './uws.ts'
+import type { HttpMethod, HttpReply, HttpRequest, HttpRoute } from './types.ts'
 
 export interface ApiRoute {
   method: HttpMethod

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { HttpRoute } from './uws.ts'
+import type { HttpRoute } from './types.ts'
 
 const files = [
   { path: '/', file: 'index.html', type: 'text/html; charset=utf-8' },

@@ -1,6 +1,6 @@
 // For operators: /healthz (the process), /readyz (can it do its work, and what holds it up), /metrics.
 
-import type { HttpReply, HttpRoute } from './uws.ts'
+import type { HttpReply, HttpRoute } from './types.ts'
 
 export interface Readiness {
   /** Whether events can be stored and subscribers hear of them. */

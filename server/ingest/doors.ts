@@ -3,7 +3,7 @@
 // a browser SDK cannot see that it is rate limited and keeps sending.
 
 import { AppError } from '../errors.ts'
-import type { HttpReply, HttpRequest, HttpRoute } from '../http/uws.ts'
+import type { HttpReply, HttpRequest, HttpRoute } from '../http/types.ts'
 import type { Accept, ProjectKey, Result, Stored } from './accept.ts'
 import { createBodyDecoder, decodeStoreBody } from './body.ts'
 import { type Credentials, dsnKey, publicKeyFrom } from './credentials.ts'

@@ -6,7 +6,7 @@
 // Closing: 1001 the server goes away (all answers were sent before), 4401 the key was revoked, 4408 answers are not read.
 
 import { AppError } from '../errors.ts'
-import type { HttpRequest, Peer, SocketRoute } from '../http/uws.ts'
+import type { HttpRequest, Peer, SocketRoute } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { closeCodes } from '../protocol.ts'
 import { type Accept, type Ignored, type ProjectKey, type Result, rejectedFrom } from './accept.ts'

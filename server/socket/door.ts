@@ -2,7 +2,7 @@
 
 import type { Access, Project } from '../access/tokens.ts'
 import { AppError } from '../errors.ts'
-import type { HttpRequest, SocketRoute } from '../http/uws.ts'
+import type { HttpRequest, SocketRoute } from '../http/types.ts'
 import { closeCodes, Filters, maxBufferedBytes } from '../protocol.ts'
 import { parseCursor } from '../relay/cursor.ts'
 import { createStreamSession, type StreamDeps, type StreamSession, type StreamStart } from './stream.ts'

@@ -7,7 +7,7 @@
 //            and topics; one that stays slow is closed
 // Messages of the client are handled one after the other; a second `subscribe` waits for the first to be in force.
 
-import type { Peer } from '../http/uws.ts'
+import type { Peer } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
 import { cursorFrom, type Position, parseCursor } from '../relay/cursor.ts'

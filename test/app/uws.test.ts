@@ -9,13 +9,8 @@ import { type TestContext, test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
-import {
-  createHttpServer,
-  type HttpRequest,
-  type HttpServer,
-  type Peer,
-  type SocketRoute,
-} from '../../server/http/uws.ts'
+import type { HttpRequest, HttpServer, Peer, SocketRoute } from '../../server/http/types.ts'
+import { createHttpServer } from '../../server/http/uws.ts'
 import type { Log } from '../../server/log.ts'
 
 const gone = { timeout: 10_000 }
