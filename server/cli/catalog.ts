@@ -5,15 +5,20 @@
 import type pg from 'pg'
 
 export async function dumpCatalog(client: pg.Client): Promise<string> {
-  // Names of this schema are then printed bare, and those of others with their schema.
-  await client.query('set search_path = public')
-  const sections = [
-    ...(await tables(client)),
-    ...(await views(client)),
-    ...(await functions(client)),
-    (await triggers(client)).join('\n'),
-  ]
-  return `${sections.join('\n\n')}\n`
+  await client.query('begin isolation level repeatable read')
+  try {
+    // Names of this schema are then printed bare, and those of others with their schema.
+    await client.query('set local search_path = public')
+    const sections = [
+      ...(await tables(client)),
+      ...(await views(client)),
+      ...(await functions(client)),
+      (await triggers(client)).join('\n'),
+    ]
+    return `${sections.join('\n\n')}\n`
+  } finally {
+    await client.query('rollback')
+  }
 }
 
 interface Table {

@@ -85,6 +85,9 @@ interface OpenTap {
 
 /** A joining socket that would have to be sent more than this reads the tables again. */
 const tapBytes = 512 * 1024
+/** Milliseconds between the points of the trail, and how many are kept. */
+const trailStep = 250
+const trailLength = 8
 /** Notifications held while catching up; beyond it subscribers are told of a gap. */
 const mostHeld = 20_000
 
@@ -94,8 +97,8 @@ export function createRelay(options: RelayOptions): Relay {
   const streams = new Map<string, Stream>()
   let state: 'live' | 'lost' | 'catching_up' = 'lost'
   let position: Position = { epoch: '', xid: 0n }
-  /** Where the cursor was at the last flushes, the oldest first. */
-  let flushed: Position[] = []
+  /** Where the cursor was in the last two seconds, the oldest first. */
+  let trail: { at: number; position: Position }[] = []
   let held: Notification[] = []
   let generation = 0
   let pending: { topic: string; text: string }[] = []
@@ -128,7 +131,8 @@ export function createRelay(options: RelayOptions): Relay {
     const messages = pending
     pending = []
     lastFlush = performance.now()
-    flushed = [...flushed.slice(-2), position]
+    if (lastFlush - (trail.at(-1)?.at ?? lastFlush) > trailStep)
+      trail = [...trail.slice(1 - trailLength), { at: lastFlush, position }]
     for (const { topic, text } of messages) options.publish(topic, text)
     if (messages.length > 0) options.onMessages?.(messages.length)
   }
@@ -262,6 +266,7 @@ export function createRelay(options: RelayOptions): Relay {
   function resume(seen: Set<string>) {
     const waited = held
     held = []
+    trail = [{ at: performance.now(), position }]
     state = 'live'
     if (waited.length >= mostHeld) {
       options.onGap?.()
@@ -329,7 +334,8 @@ export function createRelay(options: RelayOptions): Relay {
         mine.version = snapshot.version
         mine.unresolved = snapshot.unresolved
       },
-      gapCursor: () => cursorFrom(flushed[0] ?? position),
+      // Drops are reported within a few turns of the event loop: what was published two seconds ago was taken.
+      gapCursor: () => cursorFrom(trail[0]?.position ?? position),
       leave() {
         if (left) return
         left = true
