@@ -3,6 +3,7 @@
 // from one half to the other.
 
 import { createKeys } from './access/keys.ts'
+import { findRevoked } from './access/revoked.ts'
 import { createTokens } from './access/tokens.ts'
 import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
@@ -43,6 +44,8 @@ export interface AppOptions {
   writer?: WriterOptions['limits']
   /** Milliseconds between the listener's heartbeats. */
   heartbeat?: number
+  /** Milliseconds between the marks of a stream. */
+  markEvery?: number
   /** Milliseconds that a stream socket may stay slow. */
   slowLimit?: number
   mostPerToken?: number
@@ -75,6 +78,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     publish: (topic, text) => void server.publish(topic, text),
     replay,
     log,
+    markEvery: options.markEvery,
     onMessages: (count) => metrics.messages.inc(count),
     onGap: () => metrics.gaps.inc({ reason: 'listener_lost' }),
   })
@@ -111,6 +115,10 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     mostPerToken: options.mostPerToken,
   })
 
+  let stopping = false
+  /** How often the listener has connected. */
+  let connects = 0
+
   function heard(notification: Notification) {
     if (notification.action === 'keys') {
       keys.forget(notification.public_key)
@@ -121,20 +129,20 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     } else relay.handle(notification)
   }
 
-  /** What was revoked while nobody listened. */
-  async function forgetRevoked(): Promise<void> {
+  /** What was revoked while nobody listened; asked again until the database answers, or the listener was away again. */
+  async function closeRevoked(mine: number): Promise<void> {
     keys.forgetAll()
-    const revoked = await db
-      .selectFrom('api_tokens')
-      .select('id')
-      .where('id', 'in', ['0', ...streams.tokens()])
-      .where('revoked_at', 'is', null)
-      .execute()
-    const valid = new Set(revoked.map((row) => row.id))
-    for (const tokenId of streams.tokens()) {
-      if (valid.has(tokenId)) continue
-      tokens.forget(tokenId)
-      streams.closeToken(tokenId)
+    tokens.forgetAll()
+    for (let wait = 50; mine === connects && !stopping; wait = Math.min(wait * 2, 1_000)) {
+      try {
+        const revoked = await findRevoked(db, { tokens: streams.tokens(), keys: ingest.keys() })
+        for (const tokenId of revoked.tokens) streams.closeToken(tokenId)
+        for (const publicKey of revoked.keys) ingest.closeKey(publicKey)
+        return
+      } catch (error) {
+        log.warn('access.recheck_failed', { error })
+        await new Promise((resolve) => setTimeout(resolve, wait))
+      }
     }
   }
 
@@ -150,7 +158,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     onNotification: heard,
     onConnected() {
       relay.connected()
-      forgetRevoked().catch((error) => log.warn('access.recheck_failed', { error }))
+      connects += 1
+      void closeRevoked(connects)
     },
     onLost() {
       metrics.listenerLost.inc()
@@ -161,7 +170,6 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   })
 
   let port = 0
-  let stopping = false
 
   async function readiness() {
     const database = await probeDatabase(pool)

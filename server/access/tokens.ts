@@ -39,16 +39,20 @@ export interface Tokens {
   projects(access: Access): Promise<Project[]>
   /** A token was revoked. */
   forget(tokenId: string): void
+  /** After the connection to the database was lost, changes may have been missed. */
+  forgetAll(): void
 }
 
 export function createTokens(db: Db, now: () => number): Tokens {
   const cache = new Map<string, { access: Access; until: number }>()
+  let generation = 0
 
   async function find(text: string): Promise<Access> {
     const key = hashOf(text).toString('base64')
     const cached = cache.get(key)
     if (cached && cached.until > now()) return cached.access
     cache.delete(key)
+    const before = generation
     const row = await db
       .selectFrom('api_tokens')
       .select(['id', 'name', 'organization_id'])
@@ -58,8 +62,11 @@ export function createTokens(db: Db, now: () => number): Tokens {
     if (!row) throw new AppError('unauthenticated', 'This API token is unknown or revoked: make a new one')
     await db.updateTable('api_tokens').set({ last_used_at: new Date() }).where('id', '=', row.id).execute()
     const access = { token_id: row.id, token_name: row.name, organization_id: row.organization_id }
-    if (cache.size > 10_000) cache.clear()
-    cache.set(key, { access, until: now() + cacheFor })
+    // What was read while a token was revoked is not cached: it may be the old answer.
+    if (before === generation) {
+      if (cache.size > 10_000) cache.clear()
+      cache.set(key, { access, until: now() + cacheFor })
+    }
     return access
   }
 
@@ -75,15 +82,24 @@ export function createTokens(db: Db, now: () => number): Tokens {
     },
     async project(access, idOrSlug) {
       const isId = /^[1-9][0-9]{0,17}$/.test(idOrSlug)
-      const row = await projectsOf(access)
-        .where(isId ? 'id' : 'slug', '=', idOrSlug)
-        .executeTakeFirst()
+      // PostgreSQL fails on text with NUL in it; what is no slug names no project.
+      const row =
+        isId || /^[a-z0-9-]{1,64}$/.test(idOrSlug)
+          ? await projectsOf(access)
+              .where(isId ? 'id' : 'slug', '=', idOrSlug)
+              .executeTakeFirst()
+          : undefined
       if (!row) throw new AppError('not_found', 'There is no such project, or this token may not see it')
       return row
     },
     projects: (access) => projectsOf(access).orderBy('id').execute(),
     forget(tokenId) {
+      generation += 1
       for (const [key, { access }] of cache) if (access.token_id === tokenId) cache.delete(key)
+    },
+    forgetAll() {
+      generation += 1
+      cache.clear()
     },
   }
 }

@@ -6,8 +6,12 @@ import type { BlockingSession } from '../write/blocked.ts'
 /** Who holds the lock that the backend `pid` waits for, the one at the end of the line. Null when it does not wait. */
 export async function findBlocker(pool: pg.Pool, pid: number): Promise<BlockingSession | null> {
   const { rows } = await pool.query(
-    `select pid, usename as role, application_name as application, state, left(query, 200) as query
-       from pg_stat_activity where pid = any (pg_blocking_pids($1)) order by xact_start limit 1`,
+    // Other writers may stand in the line: whom nobody holds up is the one to know about.
+    `with recursive line as (
+       select unnest(pg_blocking_pids($1)) as pid union select unnest(pg_blocking_pids(line.pid)) from line
+     )
+     select a.pid, a.usename as role, a.application_name as application, a.state, left(a.query, 200) as query
+       from line join pg_stat_activity a using (pid) order by cardinality(pg_blocking_pids(a.pid)) > 0, a.xact_start limit 1`,
     [pid],
   )
   return rows[0] ?? null

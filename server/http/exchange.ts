@@ -3,6 +3,7 @@
 import type * as Native from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
 import { AppError } from '../errors.ts'
+import type { CorkDonor } from './donor.ts'
 import type { NativePeer, UserData } from './peer.ts'
 import type { HttpReply, HttpRequest } from './types.ts'
 
@@ -89,11 +90,11 @@ export class Exchange implements HttpRequest {
     key: string,
     protocol: string,
     context: Native.us_socket_context_t,
-    later: boolean,
+    donor: CorkDonor | undefined,
   ): void {
     this.#use((res) => {
       const upgrade = () => res.upgrade<UserData<D>>({ peer }, key, protocol, '', context)
-      if (later) res.cork(upgrade)
+      if (donor) donor.lend(() => res.cork(upgrade))
       else upgrade()
     })
   }

@@ -10,8 +10,7 @@
 // - A header name with an underscore or a dot is never parsed by this version: such a request ends unanswered after 10 s.
 // - A second request on a connection whose first is not answered yet (pipelining) closes that connection.
 // - An upgrade that was decided later runs in its own turn of the event loop: inside another socket's callback the parser
-//   would take the new WebSocket for that socket's. And its cork holds the upgrade alone: after the handler, cork() of this
-//   version still reads the HTTP state of memory that is a WebSocket by then (uWebSockets #1929, uWebSockets.js #1108).
+//   would take the new WebSocket for that socket's. And it runs under the cork of another socket, see donor.ts.
 // - Only the chosen subprotocol is passed on, never the client's header: uWebSockets.js echoes it, with the token in it.
 // - `dropped` marks and acts later: closing or unsubscribing inside it corrupts the native topic tree.
 // - A socket is dead after its close handler, so sessions only hold a Peer, whose methods are no-ops from then on.
@@ -19,6 +18,7 @@
 import type * as Native from 'uWebSockets.js'
 import { createServer } from 'node:net'
 import { AppError } from '../errors.ts'
+import { type CorkDonor, createCorkDonor } from './donor.ts'
 import { bytesFromNative, Exchange } from './exchange.ts'
 import { NativePeer, type UserData } from './peer.ts'
 import type {
@@ -60,6 +60,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
   let listening: Native.us_listen_socket | undefined
   let closing = false
   let closed = false
+  let donor: CorkDonor | undefined
 
   /** Runs `work` for a new exchange; the frame in which nothing may throw. */
   function begin(
@@ -156,7 +157,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
     const complete = (grant: Grant<D>, later: boolean) => {
       if (exchange.aborted) return done(exchange, 499)
       const peer = new NativePeer(grant.data)
-      exchange.upgrade(peer, key, grant.protocol ?? '', context, later)
+      exchange.upgrade(peer, key, grant.protocol ?? '', context, later ? donor : undefined)
       done(exchange, 101)
       peer.cork(() => run(peer, 'open', () => route.open(peer)))
     }
@@ -286,7 +287,9 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
         listen(host, candidate, exclusivePort, (token) => {
           if (token) listening = token
         })
-        if (listening) return candidate
+        if (!listening) continue
+        donor = await createCorkDonor(uws)
+        return candidate
       }
       throw new Error(await reasonNotToListen(host, candidates.at(-1)!))
     },
@@ -306,6 +309,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
       closed = true
       listening = undefined
       app.close()
+      donor?.close()
     },
   }
 }

@@ -30,6 +30,8 @@ export interface IngestSocket {
   route: SocketRoute<IngestSession>
   /** The key was revoked. */
   closeKey(publicKey: string): void
+  /** Keys of open sockets. */
+  keys(): string[]
   /** Refuses new sockets and events, and closes each socket once its last answer is sent; resolves when all are closed. */
   drain(): Promise<void>
   /** Open sockets. */
@@ -179,6 +181,7 @@ export function ingestSocket({ accept, log }: { accept: Accept; log: Log }): Ing
   return {
     route,
     size,
+    keys: () => [...sessions.keys()],
     closeKey(publicKey) {
       for (const session of sessions.get(publicKey) ?? []) revoked(session)
     },

@@ -63,6 +63,8 @@ export function createListener(options: ListenerOptions): Listener {
     await fresh.connect()
     await fresh.listenTo(channel)
     if (stopped) return close(fresh)
+    // Lost between the answer and here: without this nobody would build it anew.
+    if (subscriber !== fresh) throw new Error('the connection was lost while it was made')
     connected = true
     heardAt = performance.now()
     log.info('listener.connected')

@@ -10,8 +10,13 @@ export interface Position {
 
 export const cursorFrom = ({ epoch, xid }: Position): string => `${epoch}-${xid}`
 
+/** PostgreSQL refuses a larger xid8. */
+const lastXid = 2n ** 64n - 1n
+
 /** Null when the text is no cursor of ours. */
 export function parseCursor(text: string): Position | null {
   const match = /^([0-9]{1,20}\.[0-9A-F]{8})-([0-9]{1,20})$/.exec(text)
-  return match ? { epoch: match[1]!, xid: BigInt(match[2]!) } : null
+  if (!match) return null
+  const xid = BigInt(match[2]!)
+  return xid > lastXid ? null : { epoch: match[1]!, xid }
 }

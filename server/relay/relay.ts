@@ -65,6 +65,8 @@ export interface RelayOptions {
   log: Log
   /** Milliseconds that messages wait for company under load. */
   window?: number
+  /** Milliseconds between marks. */
+  markEvery?: number | undefined
   onMessages?(count: number): void
   onGap?(): void
 }
@@ -151,7 +153,7 @@ export function createRelay(options: RelayOptions): Relay {
 
   function tapped(stream: Stream, message: Tapped) {
     for (const tap of stream.taps) {
-      tap.bytes += message.text.length
+      tap.bytes += Buffer.byteLength(message.text)
       if (tap.bytes > tapBytes) tap.overflow = true
       else tap.messages.push(message)
     }
@@ -348,7 +350,7 @@ export function createRelay(options: RelayOptions): Relay {
   return {
     name: 'relay',
     async start() {
-      marks = setInterval(mark, (markInterval * 2) / 3)
+      marks = setInterval(mark, options.markEvery ?? (markInterval * 2) / 3)
     },
     async stop() {
       stopped = true

@@ -18,6 +18,7 @@ export interface StreamSocket {
 }
 
 interface Opened extends StreamStart {
+  token: string
   session: StreamSession | null
 }
 
@@ -49,6 +50,17 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
     if (ofToken?.size === 0) sessions.delete(session.token_id)
   }
 
+  /** The token may have been revoked between the look-up and here, when closeToken could not see this socket yet. */
+  async function recheck(session: StreamSession, token: string) {
+    try {
+      await deps.authenticate(token)
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'unauthenticated') revoked(session)
+    }
+  }
+
+  const revoked = (session: StreamSession) => session.end(closeCodes.unauthenticated, 'this token was revoked')
+
   const route: SocketRoute<Opened> = {
     path: '/stream/projects/:project',
     maxPayload: 16 * 1024,
@@ -61,7 +73,7 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
       const access = await deps.authenticate(token)
       const project = await deps.project(access, request.params.project ?? '')
       return {
-        data: { token_id: access.token_id, project_id: project.id, filters, since, session: null },
+        data: { token, token_id: access.token_id, project_id: project.id, filters, since, session: null },
         ...(protocol ? { protocol } : {}),
       }
     },
@@ -69,7 +81,8 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
       if (stopping) return peer.end(closeCodes.shutting_down, 'shutting down: come back')
       const session = createStreamSession(peer, peer.data, deps)
       peer.data.session = session
-      if (!add(session)) peer.end(closeCodes.rate_limited, 'too many sockets for this token')
+      if (!add(session)) return peer.end(closeCodes.rate_limited, 'too many sockets for this token')
+      return recheck(session, peer.data.token)
     },
     message(peer, bytes, isBinary) {
       peer.data.session?.message(bytes, isBinary)
@@ -91,7 +104,7 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
   return {
     route,
     closeToken(tokenId) {
-      endAll(sessions.get(tokenId) ?? [], closeCodes.unauthenticated, 'this token was revoked')
+      for (const session of [...(sessions.get(tokenId) ?? [])]) revoked(session)
     },
     tokens: () => [...sessions.keys()],
     shutDown() {

@@ -42,6 +42,8 @@ export interface BlockedOptions {
   findBlocker(pid: number): Promise<BlockingSession | null>
   /** Those of these fingerprint hashes that belong to issues. */
   findKnown(projectId: string, hashes: string[]): Promise<Set<string>>
+  /** Before each attempt: refuses what has waited too long. During one, events are not in the queue. */
+  beforeAttempt(): void
   /** What failed for another reason than a lock is the writer's business; never rejects. */
   onOtherFailure(batch: Waiting[], error: unknown): Promise<void>
   onReleased(): void
@@ -89,6 +91,7 @@ export function createBlocked(options: BlockedOptions): Blocked {
   async function serve(): Promise<void> {
     while (held.size > 0) {
       for (const [projectId, entry] of [...held]) {
+        options.beforeAttempt()
         if (await attempt(projectId, entry)) release(projectId, entry)
       }
     }

@@ -78,6 +78,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
     batchBytes: limits.batchBytes,
     findBlocker: options.findBlocker,
     findKnown: options.findKnown,
+    beforeAttempt: sweep,
     async onOtherFailure(batch, error) {
       await handleFailure(blockedConnection, batch, error, 1)
       if (failureOf(error) === 'away') await pause(100)

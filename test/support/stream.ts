@@ -41,9 +41,13 @@ export function openStream(t: TestContext, url: string, token: string, options: 
     received.push(JSON.parse(String(data)) as ServerMessage)
     wake()
   })
-  socket.on('error', () => {})
+  let failure = ''
+  socket.on('error', (error) => {
+    failure = `: ${error.message}`
+  })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.on('close', (code, reason) => {
+      failure ||= `, with ${code} ${reason}`
       resolve({ code, reason: String(reason) })
       wake()
     })
@@ -64,7 +68,7 @@ export function openStream(t: TestContext, url: string, token: string, options: 
           const message = received[at++]!
           if (message.type === type && accept(message as OfType<typeof type>)) return message as OfType<typeof type>
         }
-        if (socket.readyState >= WebSocket.CLOSING) throw new Error(`closed while waiting for ${type}`)
+        if (socket.readyState >= WebSocket.CLOSING) throw new Error(`closed while waiting for ${type}${failure}`)
         if (performance.now() > end) {
           throw new Error(`no ${type} came; received: ${received.map((message) => message.type).join(' ')}`)
         }
