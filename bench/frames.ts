@@ -12,34 +12,33 @@ export function textFrame(payload: Buffer): Buffer {
 
 export const textFrameHead = 8
 
-/** Frames of a server: calls back for each with its first byte and, when it lies whole in the chunk, its payload. */
-export function createFrameReader(onFrame: (first: number, chunk: Buffer, from: number, to: number) => void) {
+/** The frames of a server, one stream after the other: calls back with where the payload lies in a chunk. */
+export function createFrameReader(onFrame: (opcode: number, chunk: Buffer, from: number, to: number) => void) {
   let rest: Buffer | null = null
-  let skip = 0
   return (given: Buffer): void => {
-    let at = 0
-    if (skip > 0) {
-      at = Math.min(skip, given.length)
-      skip -= at
-      if (skip > 0) return
-    }
     const chunk = rest ? Buffer.concat([rest, given]) : given
-    rest = null
-    while (at < chunk.length) {
-      const short = chunk.length - at < 2 ? 127 : chunk[at + 1]! & 0x7f
-      const head = short < 126 ? 2 : short === 126 ? 4 : 10
-      if (chunk.length - at < head) {
-        rest = Buffer.from(chunk.subarray(at))
-        return
-      }
-      const length =
-        short < 126 ? short : short === 126 ? chunk.readUInt16BE(at + 2) : Number(chunk.readBigUInt64BE(at + 2))
-      const end = at + head + length
-      onFrame(chunk[at]!, chunk, at + head, Math.min(end, chunk.length))
-      if (end > chunk.length) skip = end - chunk.length
+    let at = 0
+    for (;;) {
+      const end = endOfFrame(chunk, at)
+      if (end < 0 || end > chunk.length) break
+      const short = chunk[at + 1]! & 0x7f
+      onFrame(chunk[at]! & 0x0f, chunk, at + (short < 126 ? 2 : short === 126 ? 4 : 10), end)
       at = end
     }
+    // A copy: what lies behind the chunk is used for the next one.
+    rest = at < chunk.length ? Buffer.from(chunk.subarray(at)) : null
   }
+}
+
+export const opcodes = { text: 1, close: 8, ping: 9 }
+
+/** -1 while not even its length is there. */
+function endOfFrame(chunk: Buffer, at: number): number {
+  if (chunk.length - at < 2) return -1
+  const short = chunk[at + 1]! & 0x7f
+  if (short < 126) return at + 2 + short
+  if (short === 126) return chunk.length - at < 4 ? -1 : at + 4 + chunk.readUInt16BE(at + 2)
+  return chunk.length - at < 10 ? -1 : at + 10 + Number(chunk.readBigUInt64BE(at + 2))
 }
 
 /** Resolves with a socket past its handshake. `onData` gets the bytes that follow; its buffer is used again at once. */

@@ -90,7 +90,8 @@ function createReplyReader(status: number): (chunk: Buffer) => boolean {
     }
     const head = chunk.indexOf('\r\n\r\n')
     const text = chunk.toString('latin1', 0, head)
-    if (head < 0 || !text.startsWith(`HTTP/1.1 ${status}`)) throw new Error(`answered ${chunk.toString('latin1', 0, 500)}`)
+    if (head < 0 || !text.startsWith(`HTTP/1.1 ${status}`))
+      throw new Error(`answered ${chunk.toString('latin1', 0, 500)}`)
     const length = Number(/content-length: (\d+)/i.exec(text)?.[1])
     left = head + 4 + length - chunk.length
     return left === 0

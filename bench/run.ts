@@ -6,8 +6,11 @@ import { execFileSync } from 'node:child_process'
 import { cpus } from 'node:os'
 import { createLog } from '../server/log.ts'
 import { type Databases, startPostgres } from './database.ts'
+import { fanout } from './fanout.ts'
 import type { Bench, Context } from './figure.ts'
 import { ingestBulk, ingestEnvelope, ingestEvents, ingestWebsocket } from './ingest.ts'
+import { latencyIdle, latencyLoaded } from './latency.ts'
+import { memorySocket } from './memory.ts'
 import { triggersCost, writeBatches } from './write.ts'
 
 const benches: Record<string, Bench> = {
@@ -15,7 +18,13 @@ const benches: Record<string, Bench> = {
   'ingest.events': ingestEvents,
   'ingest.bulk': ingestBulk,
   'ingest.websocket': ingestWebsocket,
+  'fanout.100': fanout(100),
+  'fanout.1000': fanout(1_000),
+  'fanout.10000': fanout(10_000),
   'write.batches': writeBatches,
+  'latency.idle': latencyIdle,
+  'latency.loaded': latencyLoaded,
+  'memory.socket': memorySocket,
   'triggers.cost': triggersCost,
 }
 

@@ -87,6 +87,17 @@ create table issue_stats (
   constraint issue_stats_pkey primary key (project_id, issue_id)
 ) with (fillfactor=50);
 
+create table issue_tag_deltas (
+  project_id bigint    not null,
+  id         bigint    not null generated always as identity,
+  issue_ids  bigint[]  storage external not null,
+  pairs      integer[] storage external not null,
+  counts     integer[] storage external not null,
+  tag_keys   text[]    storage external not null,
+  tag_values text[]    storage external not null,
+  constraint issue_tag_deltas_pkey primary key (project_id, id)
+);
+
 create table issue_tags (
   project_id  bigint not null,
   issue_id    bigint not null,
@@ -215,28 +226,41 @@ create view issues_overview as
 --   plpgsql, set search_path
 --   Creates the daily partitions of events between two days (UTC) that do not exist yet.
 
+-- function fold_issue_tags(p_project_id bigint, p_most integer) returns integer
+--   plpgsql, set search_path
+--   Adds what batches counted in issue_tag_deltas to issue_tags.
+
 -- function ingest_batch(
 --     p_project_id bigint, p_ids uuid[], p_hashes uuid[], p_received_at timestamptz[], p_timestamps timestamptz[],
 --     p_levels text[], p_environments text[], p_releases text[], p_platforms text[], p_titles text[],
 --     p_culprits text[], p_messages text[], p_transactions text[], p_server_names text[], p_users text[],
---     p_payloads json[], p_tag_events integer[], p_tag_keys text[], p_tag_values text[], out r_statuses text,
---     out r_issue_ids bigint[]
+--     p_payloads json[], p_tag_keys text[], p_tag_values text[], p_tag_events integer[], p_tag_pairs integer[],
+--     out r_statuses text, out r_issue_ids bigint[]
 --   ) returns record
 --   plpgsql, set search_path
 --   Stores one batch of events of one project: deduplicates, finds or creates issues, inserts, counts. See db/ingest_batch.sql.
 
 -- function ingest_create_issues(
---     p_project_id bigint, p_missing uuid[], p_hashes uuid[], p_keep boolean[], p_received_at timestamptz[],
---     p_levels text[], p_platforms text[], p_titles text[], p_culprits text[], p_users text[]
---   ) returns bigint[]
+--     p_project_id bigint, p_new_hashes uuid[], p_issue_ids bigint[], p_hashes uuid[], p_fresh boolean[],
+--     p_received_at timestamptz[], p_levels text[], p_platforms text[], p_titles text[], p_culprits text[],
+--     p_users text[]
+--   ) returns void
 --   plpgsql, set search_path
---   Part of ingest_batch: creates the issues of hashes that are new, returns their ids.
+--   Part of ingest_batch: creates the issues of hashes that are new.
+
+-- function ingest_reopen_issues(p_project_id bigint, p_hashes uuid[]) returns void
+--   plpgsql, set search_path
+--   Part of ingest_batch: an event of a resolved issue is a regression.
 
 -- function mesher_actor() returns text
 --   sql, stable
 --   The acting user, token or rule as set by the server, else the database role.
 
--- function mesher_event_entry(p_event events, p_cut integer) returns text
+-- function mesher_event_entry(
+--     p_cut integer, p_id uuid, p_issue_id bigint, p_level text, p_environment text, p_release text, p_platform text,
+--     p_title text, p_culprit text, p_message text, p_transaction text, p_server_name text, p_user text,
+--     p_received_at timestamptz, p_timestamp timestamptz
+--   ) returns text
 --   sql, stable
 --   One event of an events payload, without its body.
 
@@ -287,13 +311,18 @@ create view issues_overview as
 --   plpgsql, security definer, set search_path
 --   Gives a new project its row in project_counters.
 
+-- function tg_projects__delete_satellites() returns trigger
+--   plpgsql, security definer, set search_path
+--   Deletes what a deleted project leaves outside its issues.
+
 create trigger _900_notify after delete or update on api_tokens for each row execute function tg_api_tokens__notify();
 create trigger _900_notify after insert on events referencing new table as new_rows for each statement execute function tg_events__notify();
-create trigger _100_delete_satellites after delete on issues referencing old table as old_rows for each statement execute function tg_issues__delete_satellites();
 create trigger _100_status_changed_at before update of status on issues for each row when (new.status is distinct from old.status and not new.status_changed_at is distinct from old.status_changed_at) execute function tg_issues__status_changed_at();
 create trigger _900_notify_delete after delete on issues referencing old table as old_rows for each statement execute function tg_issues__notify();
 create trigger _900_notify_insert after insert on issues referencing new table as new_rows for each statement execute function tg_issues__notify();
 create trigger _900_notify_truncate after truncate on issues for each statement execute function tg_issues__truncated();
 create trigger _900_notify_update after update on issues referencing old table as old_rows new table as new_rows for each statement execute function tg_issues__notify();
+create trigger _950_delete_satellites after delete on issues referencing old table as old_rows for each statement execute function tg_issues__delete_satellites();
 create trigger _900_notify after insert or delete or update on project_keys for each row execute function tg_project_keys__notify();
 create trigger _100_counters after insert on projects for each row execute function tg_projects__counters();
+create trigger _950_delete_satellites after delete on projects for each row execute function tg_projects__delete_satellites();

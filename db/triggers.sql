@@ -28,44 +28,62 @@ language sql stable as $$
 $$;
 comment on function mesher_actor is 'The acting user, token or rule as set by the server, else the database role.';
 
--- One event as people see it in a list. Cut at p_cut characters a field: 200, or 40 where 200 would not fit.
-create or replace function mesher_event_entry(p_event events, p_cut integer) returns text
-language sql stable as $$
-  select json_strip_nulls(json_build_object(
-    'id', replace(p_event.id::text, '-', ''), 'issue_id', p_event.issue_id::text, 'level', p_event.level,
-    'environment', left(p_event.environment, greatest(p_cut, 64)), 'release', left(p_event.release, p_cut),
-    'platform', left(p_event.platform, p_cut), 'title', left(p_event.title, p_cut), 'culprit', left(p_event.culprit, p_cut),
-    'message', left(p_event.message, p_cut), 'transaction', left(p_event.transaction, p_cut),
-    'server_name', left(p_event.server_name, p_cut), 'user', left(p_event.user_key, p_cut),
-    'received_at', p_event.received_at, 'timestamp', p_event.timestamp))::text
+-- One event as people see it in a list, absent fields left out, texts cut at p_cut characters. Concatenated from columns:
+-- json_build_object over a row costs twice as much, and this runs for every event.
+create or replace function mesher_event_entry(
+  p_cut integer, p_id uuid, p_issue_id bigint, p_level text, p_environment text, p_release text, p_platform text,
+  p_title text, p_culprit text, p_message text, p_transaction text, p_server_name text, p_user text,
+  p_received_at timestamptz, p_timestamp timestamptz
+) returns text language sql stable as $$
+  select '{"id":"' || replace(p_id::text, '-', '') || '","issue_id":"' || p_issue_id || '","level":"' || p_level || '"'
+   || coalesce(',"environment":' || to_json(left(p_environment, 64))::text, '')
+   || coalesce(',"release":' || to_json(left(p_release, p_cut))::text, '')
+   || ',"platform":' || to_json(left(p_platform, p_cut))::text || ',"title":' || to_json(left(p_title, p_cut))::text
+   || coalesce(',"culprit":' || to_json(left(p_culprit, p_cut))::text, '')
+   || coalesce(',"message":' || to_json(left(p_message, p_cut))::text, '')
+   || coalesce(',"transaction":' || to_json(left(p_transaction, p_cut))::text, '')
+   || coalesce(',"server_name":' || to_json(left(p_server_name, p_cut))::text, '')
+   || coalesce(',"user":' || to_json(left(p_user, p_cut))::text, '')
+   || ',"received_at":' || to_json(p_received_at)::text || ',"timestamp":' || to_json(p_timestamp)::text || '}'
 $$;
 comment on function mesher_event_entry is 'One event of an events payload, without its body.';
 
 -- Fires once per insert statement on events. Reads project_counters. Emits `events` payloads, as many as it takes to stay
--- under 7,900 bytes each. Never raises: a field too long is cut. Takes no lock of its own.
+-- under 7,900 bytes each. Never raises: a field too long is cut at 200 characters, at 40 where 200 of them do not fit
+-- (a control character takes six bytes). Takes no lock of its own.
 create or replace function tg_events__notify() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_project_id bigint;
-  v_event events;
+  v_told bigint;
   v_entry text;
-  v_list text;
+  v_list text := '';
 begin
-  for v_project_id in select distinct n.project_id from new_rows n order by 1 loop
-    v_list := '';
-    for v_event in select * from new_rows n where n.project_id = v_project_id loop
-      v_entry := mesher_event_entry(v_event, 200);
-      if octet_length(v_entry) > 3000 then
-        v_entry := mesher_event_entry(v_event, 40);
-      end if;
-      if octet_length(v_list) + octet_length(v_entry) > 7600 then
-        perform mesher_notify(v_project_id, '"action":"events"', ',"events":[' || v_list || ']');
-        v_list := '';
-      end if;
-      v_list := v_list || case when v_list = '' then '' else ',' end || v_entry;
-    end loop;
-    perform mesher_notify(v_project_id, '"action":"events"', ',"events":[' || v_list || ']');
+  for v_project_id, v_entry in
+    select n.project_id,
+           case when octet_length(n.entry) <= 3000 then n.entry
+                else mesher_event_entry(40, n.id, n.issue_id, n.level, n.environment, n.release, n.platform, n.title, n.culprit,
+                       n.message, n.transaction, n.server_name, n.user_key, n.received_at, n."timestamp") end
+      from (
+        select e.project_id, e.id, e.issue_id, e.level, e.environment, e.release, e.platform, e.title, e.culprit, e.message,
+               e.transaction, e.server_name, e.user_key, e.received_at, e."timestamp",
+               mesher_event_entry(200, e.id, e.issue_id, e.level, e.environment, e.release, e.platform, e.title, e.culprit,
+                 e.message, e.transaction, e.server_name, e.user_key, e.received_at, e."timestamp") as entry
+          from new_rows e
+        offset 0
+      ) n
+     order by n.project_id
+  loop
+    if v_list <> '' and (v_project_id <> v_told or octet_length(v_list) + octet_length(v_entry) > 7600) then
+      perform mesher_notify(v_told, '"action":"events"', ',"events":[' || v_list || ']');
+      v_list := '';
+    end if;
+    v_told := v_project_id;
+    v_list := v_list || case when v_list = '' then '' else ',' end || v_entry;
   end loop;
+  if v_list <> '' then
+    perform mesher_notify(v_told, '"action":"events"', ',"events":[' || v_list || ']');
+  end if;
   return null;
 end $$;
 comment on function tg_events__notify is 'Tells channel mesher of inserted events, packed by project.';
@@ -143,9 +161,9 @@ end $$;
 comment on function mesher_record_changes is 'Counts, records and tells the changes that one statement made to issues.';
 
 -- Fires once per insert, update or delete statement on issues. Only changes people see are recorded. Lock order: the
--- issues (by the statement), then project_counters by project id; on delete issue_stats before events, see below.
+-- issues (by the statement), then project_counters by project id; on delete as below.
 create or replace function tg_issues__notify() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_project_ids bigint[];
   v_issue_ids bigint[];
@@ -197,12 +215,17 @@ begin
 end $$;
 comment on function tg_issues__notify is 'Records issue changes in issue_activity, keeps project_counters, tells channel mesher.';
 
--- Fires once per delete statement on issues, before the one above. issue_stats goes first: its row lock waits for a batch
--- that is writing events of the issue, and a batch that comes later finds no row and starts over (ingest_batch, MS001).
+-- Fires once per delete statement on issues, after the one above, which takes project_counters as batches do: before any
+-- row of an issue. issue_stats is where batches, fold_issue_tags and deletes meet: its row lock waits for who is writing rows
+-- of the issue, and who comes later finds none (a batch starts over: ingest_batch, MS001). Nothing else that a batch may
+-- hold is locked before it; otherwise deleting an issue under load is a deadlock. The events, which are most of the work
+-- and which no batch waits for, go first, and what was written meanwhile goes last.
 create or replace function tg_issues__delete_satellites() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  perform from issue_stats s join old_rows o on o.project_id = s.project_id and o.id = s.issue_id order by s.issue_id for update of s;
+  delete from events s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
+  perform from issue_stats s join old_rows o on o.project_id = s.project_id and o.id = s.issue_id
+    order by s.project_id, s.issue_id for update of s;
   delete from issue_stats s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_hashes s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_hourly s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
@@ -224,11 +247,11 @@ comment on function tg_issues__status_changed_at is 'Keeps issues.status_changed
 
 -- TRUNCATE has no rows to tell: every project that had issues hears of a bulk change.
 create or replace function tg_issues__truncated() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_project_id bigint;
 begin
-  truncate issue_stats, issue_hashes, issue_hourly, issue_tags, issue_users, events;
+  truncate issue_stats, issue_hashes, issue_hourly, issue_tags, issue_tag_deltas, issue_users, events;
   for v_project_id in
     update project_counters set unresolved = 0, version = version + 1 where last_short_number > 0 returning project_id
   loop
@@ -239,16 +262,28 @@ end $$;
 comment on function tg_issues__truncated is 'Empties what belongs to issues and tells channel mesher.';
 
 create or replace function tg_projects__counters() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   insert into project_counters (project_id) values (new.id) on conflict do nothing;
   return null;
 end $$;
 comment on function tg_projects__counters is 'Gives a new project its row in project_counters.';
 
+-- The issues of a deleted project go by their foreign key, with what belongs to them; this is the rest.
+create or replace function tg_projects__delete_satellites() returns trigger
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  delete from event_ids where project_id = old.id;
+  delete from project_hourly where project_id = old.id;
+  delete from issue_tag_deltas where project_id = old.id;
+  delete from issue_activity where project_id = old.id;
+  return null;
+end $$;
+comment on function tg_projects__delete_satellites is 'Deletes what a deleted project leaves outside its issues.';
+
 -- Emits `keys`: every process forgets what it had cached of the key, and closes its sockets when it is revoked.
 create or replace function tg_project_keys__notify() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   if tg_op <> 'INSERT' then
     perform pg_notify('mesher', json_build_object('project_id', old.project_id::text, 'action', 'keys', 'public_key', old.public_key,
@@ -263,7 +298,7 @@ end $$;
 comment on function tg_project_keys__notify is 'Tells channel mesher that a key was made, changed, revoked or deleted.';
 
 create or replace function tg_api_tokens__notify() returns trigger
-language plpgsql security definer set search_path from current as $$
+language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   if tg_op = 'DELETE' then
     perform pg_notify('mesher', json_build_object('action', 'tokens', 'token_id', old.id::text, 'revoked', true)::text);
@@ -281,18 +316,20 @@ create or replace trigger _900_notify after insert on events
 create or replace trigger _100_status_changed_at before update of status on issues
   for each row when (new.status is distinct from old.status and new.status_changed_at is not distinct from old.status_changed_at)
   execute function tg_issues__status_changed_at();
-create or replace trigger _100_delete_satellites after delete on issues
-  referencing old table as old_rows for each statement execute function tg_issues__delete_satellites();
 create or replace trigger _900_notify_insert after insert on issues
   referencing new table as new_rows for each statement execute function tg_issues__notify();
 create or replace trigger _900_notify_update after update on issues
   referencing old table as old_rows new table as new_rows for each statement execute function tg_issues__notify();
 create or replace trigger _900_notify_delete after delete on issues
   referencing old table as old_rows for each statement execute function tg_issues__notify();
+create or replace trigger _950_delete_satellites after delete on issues
+  referencing old table as old_rows for each statement execute function tg_issues__delete_satellites();
 create or replace trigger _900_notify_truncate after truncate on issues
   for each statement execute function tg_issues__truncated();
 
 create or replace trigger _100_counters after insert on projects for each row execute function tg_projects__counters();
+create or replace trigger _950_delete_satellites after delete on projects
+  for each row execute function tg_projects__delete_satellites();
 create or replace trigger _900_notify after insert or update or delete on project_keys
   for each row execute function tg_project_keys__notify();
 create or replace trigger _900_notify after update or delete on api_tokens

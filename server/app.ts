@@ -5,6 +5,7 @@
 import { createKeys } from './access/keys.ts'
 import { findRevoked } from './access/revoked.ts'
 import { createTokens } from './access/tokens.ts'
+import { createTagFolder } from './db/fold.ts'
 import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
 import { findBlocker, findKnownHashes, probeDatabase } from './db/probe.ts'
@@ -223,7 +224,16 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     },
   }
   const connections: Service = { name: 'pool', start: async () => {}, stop: () => pool.end() }
-  const parts = [connections, back, relay, listener, writer, createMaintenance(databaseUrl, log), front]
+  const parts = [
+    connections,
+    back,
+    relay,
+    listener,
+    createTagFolder(pool, log),
+    writer,
+    createMaintenance(databaseUrl, log),
+    front,
+  ]
   const all = services(parts, log)
   return {
     name: 'app',

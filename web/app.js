@@ -34,6 +34,9 @@ const page = {
   stale: false,
   /** Issue messages that came while the list was on its way: they are newer than it. */
   heldBack: [],
+  /** Issues without a row that were asked for since they last changed, and how many answers are awaited. */
+  asked: new Set(),
+  asking: 0,
 }
 
 // Elements
@@ -114,6 +117,7 @@ async function loadIssues(more = false) {
   const load = ++page.loads
   page.loading = load
   page.heldBack = []
+  page.asked.clear()
   try {
     const query = new URLSearchParams(more ? { cursor: page.nextCursor } : {})
     if ($('status').value) query.set('status', $('status').value)
@@ -213,6 +217,7 @@ const belongs = (issue) => $('status').value === '' || issue.status === $('statu
 function issueChanged(message) {
   if (page.loading > 0) return page.heldBack.push(message)
   const { issue, issue_id } = message
+  page.asked.delete(issue_id)
   const row = page.rows.get(issue_id)
   if (issue === null) removeRow(issue_id)
   else if (row || belongs(issue)) showIssue(issue, row === undefined || row.issue.status !== issue.status)
@@ -232,10 +237,28 @@ function leave(id) {
 /** Counts go on from the list's; exact again at the issue's next message. A filtered stream counts what it shows. */
 function eventCame({ issue_id, data }) {
   const row = page.rows.get(issue_id)
-  if (!row || data.received_at <= row.heardUntil) return
+  if (!row) return askFor(issue_id)
+  if (data.received_at <= row.heardUntil) return
   row.issue.event_count += 1
   if (data.received_at > row.issue.last_seen) row.issue.last_seen = data.received_at
   drawRow(row)
+}
+
+/** An issue of a later page has an event, so it belongs on top. Each is asked for once, a few at a time. */
+async function askFor(id) {
+  if (page.loading > 0 || page.asking >= 4 || page.asked.has(id)) return
+  page.asked.add(id)
+  page.asking += 1
+  try {
+    const issue = await api('get', `issues/${id}`)
+    // Changed or listed meanwhile: then what came later is shown already.
+    if (page.asked.has(id) && !page.rows.has(id) && belongs(issue)) showIssue(issue, true)
+    showEmpty()
+  } catch {
+    page.asked.delete(id)
+  } finally {
+    page.asking -= 1
+  }
 }
 
 function showEmpty() {
@@ -507,6 +530,7 @@ function openProject(projects, project) {
   page.project = project
   $('project').value = project.id
   if (projects.length > 1) history.replaceState(null, '', `?project=${encodeURIComponent(project.slug)}`)
+  page.asked.clear()
   for (const id of [...page.rows.keys()]) removeRow(id)
   $('tail').replaceChildren()
   $('quiet').hidden = false

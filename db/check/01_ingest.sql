@@ -29,9 +29,10 @@ select b.*
          p_server_names => array['web-1', 'web-2', 'web-1'],
          p_users        => array['id:1', 'id:2', null],
          p_payloads     => array['{"n": 1}', '{"n": 2}', '{"n": 3}']::json[],
+         p_tag_keys     => array['browser', 'plan'],
+         p_tag_values   => array['Firefox', 'free'],
          p_tag_events   => array[1, 1, 3],
-         p_tag_keys     => array['browser', 'plan', 'plan'],
-         p_tag_values   => array['Firefox', 'free', 'free']) as b
+         p_tag_pairs    => array[1, 2, 2]) as b
  where p.slug = 'check';
 
 -- The first of them again, as an SDK does that got no answer: the same issue, and nothing is counted twice.
@@ -53,9 +54,10 @@ select b.*
          p_server_names => array['web-1'],
          p_users        => array['id:1'],
          p_payloads     => array['{"n": 1}']::json[],
-         p_tag_events   => array[]::integer[],
          p_tag_keys     => array[]::text[],
-         p_tag_values   => array[]::text[]) as b
+         p_tag_values   => array[]::text[],
+         p_tag_events   => array[]::integer[],
+         p_tag_pairs    => array[]::integer[]) as b
  where p.slug = 'check';
 
 -- CHECK-1 has two events of two users, CHECK-2 has one event.

@@ -32,9 +32,10 @@ select b.*
          p_server_names => array['web-1'],
          p_users        => array['id:1'],
          p_payloads     => array['{"n": 4}']::json[],
-         p_tag_events   => array[]::integer[],
          p_tag_keys     => array[]::text[],
-         p_tag_values   => array[]::text[]) as b
+         p_tag_values   => array[]::text[],
+         p_tag_events   => array[]::integer[],
+         p_tag_pairs    => array[]::integer[]) as b
  where p.slug = 'check';
 
 -- Who did what: created twice, resolved by you, regressed by ingest.

@@ -128,6 +128,22 @@ create table issue_tags (
   constraint issue_tags_pkey primary key (project_id, issue_id, key, value)
 ) with (fillfactor = 70);
 
+-- What batches have counted and fold_issue_tags has not added yet; empty but for the last second. Each pair of key and
+-- value stands once, issue_ids, pairs and counts are parallel. Not compressed: the rows live too briefly to pay for it.
+create table issue_tag_deltas (
+  project_id bigint not null,
+  id         bigint generated always as identity,
+  issue_ids  bigint[] not null,
+  pairs      integer[] not null,
+  counts     integer[] not null,
+  tag_keys   text[] not null,
+  tag_values text[] not null,
+  constraint issue_tag_deltas_pkey primary key (project_id, id)
+);
+alter table issue_tag_deltas
+  alter issue_ids set storage external, alter pairs set storage external, alter counts set storage external,
+  alter tag_keys set storage external, alter tag_values set storage external;
+
 create table issue_users (
   project_id bigint not null,
   issue_id   bigint not null,

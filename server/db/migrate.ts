@@ -28,7 +28,8 @@ export async function migrate(databaseUrl: string, log: Log): Promise<void> {
     await client.query('begin')
     await client.query("select pg_advisory_xact_lock(hashtext('mesher.migrate'))")
     const done = await applied(client)
-    for (const migration of missing(await readMigrations(), done)) {
+    const migrations = await readMigrations()
+    for (const migration of missing(migrations, done)) {
       await client.query(migration.sql)
       await client.query('update schema_migrations set checksum = $2 where name = $1', [
         migration.name,
@@ -37,6 +38,7 @@ export async function migrate(databaseUrl: string, log: Log): Promise<void> {
       log.info('migrate.applied', { migration: migration.name })
     }
     await applyPrograms(client, done)
+    await fillChecksums(client, migrations)
     await client.query(
       "select ensure_event_partitions((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + 7)",
     )
@@ -105,6 +107,16 @@ async function applyPrograms(client: pg.Client, done: Map<string, string | null>
       'insert into schema_migrations (name, checksum) values ($1, $2) on conflict (name) do update set checksum = excluded.checksum, applied_at = now()',
       [file, checksum],
     )
+  }
+}
+
+/** Of the migrations just applied, and of those that were applied by psql. */
+async function fillChecksums(client: pg.Client, migrations: Migration[]): Promise<void> {
+  for (const { name, checksum } of migrations) {
+    await client.query('update schema_migrations set checksum = $2 where name = $1 and checksum is null', [
+      name,
+      checksum,
+    ])
   }
 }
 

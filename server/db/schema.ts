@@ -5,6 +5,14 @@
 
 import type { ColumnType } from "kysely";
 
+export type ArrayType<T> = ArrayTypeImpl<T> extends (infer U)[]
+  ? U[]
+  : ArrayTypeImpl<T>;
+
+export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U>
+  ? ColumnType<S[], I[], U[]>
+  : T[];
+
 export type Generated<T> = T extends ColumnType<infer S, infer I, infer U>
   ? ColumnType<S, I | undefined, U>
   : ColumnType<T, T | undefined, T>;
@@ -128,6 +136,16 @@ export interface IssueStats {
   user_count: Generated<Int8>;
 }
 
+export interface IssueTagDeltas {
+  counts: number[];
+  id: Generated<Int8>;
+  issue_ids: ArrayType<Int8>;
+  pairs: number[];
+  project_id: Int8;
+  tag_keys: string[];
+  tag_values: string[];
+}
+
 export interface IssueTags {
   event_count: Int8;
   issue_id: Int8;
@@ -200,6 +218,7 @@ export interface DB {
   issue_hashes: IssueHashes;
   issue_hourly: IssueHourly;
   issue_stats: IssueStats;
+  issue_tag_deltas: IssueTagDeltas;
   issue_tags: IssueTags;
   issue_users: IssueUsers;
   issues: Issues;

@@ -45,7 +45,9 @@ const changesSince = `
       from stream_epochs
   ),
   changes as (
-    (select 'event' as kind, e.xid, 0::bigint as number, e.received_at, mesher_event_entry(e, 200)::json as body
+    (select 'event' as kind, e.xid, 0::bigint as number, e.received_at, mesher_event_entry(200, e.id, e.issue_id, e.level,
+              e.environment, e.release, e.platform, e.title, e.culprit, e.message, e.transaction, e.server_name, e.user_key,
+              e.received_at, e.timestamp)::json as body
        from events e, bound where e.project_id = $1 and e.xid >= $2::xid8 and e.received_at >= bound.since
       order by e.xid limit $4)
     union all

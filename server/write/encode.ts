@@ -9,11 +9,11 @@ const epoch2000 = 946_684_800_000
 
 export const ingestBatch = {
   name: 'ingest_batch',
-  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)',
+  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)',
 }
 
 export function encodeBatch(projectId: string, events: Event[]): (string | Buffer)[] {
-  const tags = events.flatMap((event, index) => event.tags.map(([key, value]) => ({ event: index + 1, key, value })))
+  const tags = tagsOf(events)
   return [
     projectId,
     uuidArray(events.map((event) => event.id)),
@@ -34,9 +34,10 @@ export function encodeBatch(projectId: string, events: Event[]): (string | Buffe
       oids.json,
       events.map((event) => event.payload),
     ),
-    intArray(tags.map((tag) => tag.event)),
-    textArray(tags.map((tag) => tag.key)),
-    textArray(tags.map((tag) => tag.value)),
+    textArray(tags.keys),
+    textArray(tags.values),
+    intArray(tags.events),
+    intArray(tags.pairs),
   ]
 }
 
@@ -107,4 +108,25 @@ export function intArray(values: number[]): Buffer {
     at = buffer.writeInt32BE(value, at)
   }
   return buffer
+}
+
+/** Tags repeat: each pair once, and which events have it. */
+function tagsOf(events: Event[]): { keys: string[]; values: string[]; events: number[]; pairs: number[] } {
+  const known = new Map<string, Map<string, number>>()
+  const tags = { keys: [] as string[], values: [] as string[], events: [] as number[], pairs: [] as number[] }
+  for (const [index, event] of events.entries()) {
+    for (const [key, value] of event.tags) {
+      const values = known.get(key) ?? new Map<string, number>()
+      known.set(key, values)
+      let pair = values.get(value)
+      if (pair === undefined) {
+        tags.keys.push(key)
+        pair = tags.values.push(value)
+        values.set(value, pair)
+      }
+      tags.events.push(index + 1)
+      tags.pairs.push(pair)
+    }
+  }
+  return tags
 }

@@ -81,13 +81,12 @@ test('SIGTERM under load: what was acknowledged is stored, streams end with 1001
   const senders = startSenders(url, first, random)
   for (let n = 0; n < 20; n++) await client.next('event')
 
-  const began = performance.now()
   server.child.kill('SIGTERM')
   const { code, reason } = await client.closed
   assert.deepEqual([code, reason], [1001, 'shutting down: come back'])
   assert.ok([503, 'ECONNREFUSED', 'ECONNRESET'].includes(await refusal(address)), 'no new sockets')
+  // After SHUTDOWN_TIMEOUT, which is 5 s, it would have been 1.
   assert.deepEqual(await server.exit, { code: 0, signal: null })
-  assert.ok(performance.now() - began < 5_000, `it took ${performance.now() - began} ms`)
   assert.deepEqual(
     server.log().filter((line) => line.level === 'error'),
     [],

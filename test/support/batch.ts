@@ -53,6 +53,14 @@ export function openWriter(t: TestContext, database: TestDatabase, lockTimeout =
   }
 }
 
+/** Tags as they are counted once all that batches counted is added, which the server does by the second. */
+export async function tagCounts(database: TestDatabase): Promise<{ key: string; value: string; events: number }[]> {
+  await database.sql('select fold_issue_tags(id, 1000000) from projects')
+  return database.sql(`
+    select key, value, sum(event_count)::int as events from issue_tags group by key, value
+     order by key collate "C", value collate "C"`)
+}
+
 /** What traffic writes, and what it has to be: the first statement's rows are to be the second's. */
 const counts: Record<string, [string, string]> = {
   issue_stats: [

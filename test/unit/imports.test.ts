@@ -108,7 +108,7 @@ test('The picture of who knows whom names nothing that is not used', () => {
   assert.deepEqual(unused, [])
 })
 
-const nativeFiles = ['exchange.ts', 'peer.ts', 'types.ts', 'uws.ts'].map((file) => `server/http/${file}`)
+const nativeFiles = ['donor.ts', 'exchange.ts', 'peer.ts', 'types.ts', 'uws.ts'].map((file) => `server/http/${file}`)
 
 test('The wrapper of uWebSockets.js knows no domain', () => {
   const mayKnow = [...nativeFiles, 'server/errors.ts', 'server/log.ts']
