@@ -49,11 +49,16 @@ export async function migrate(databaseUrl: string, log: Log): Promise<void> {
 }
 
 async function refuseOldServer(client: pg.Client): Promise<void> {
-  const { rows } = await client.query<{ version: string; name: string }>(
-    "select current_setting('server_version_num') as version, current_setting('server_version') as name",
+  const { rows } = await client.query<{ number: string; name: string }>(
+    "select current_setting('server_version_num') as number, current_setting('server_version') as name",
   )
-  if (Number(rows[0]!.version) < oldestSupported) {
-    throw new Error(`Mesher needs PostgreSQL 15 or newer; DATABASE_URL leads to version ${rows[0]!.name}`)
+  refuseOldVersion(Number(rows[0]!.number), rows[0]!.name)
+}
+
+/** `number` is PostgreSQL's server_version_num: 150000 is 15.0. */
+export function refuseOldVersion(number: number, name: string): void {
+  if (number < oldestSupported) {
+    throw new Error(`Mesher needs PostgreSQL 15 or newer; DATABASE_URL leads to version ${name}`)
   }
 }
 
