@@ -255,6 +255,8 @@ begin
   for v_project_id in
     update project_counters set unresolved = 0, version = version + 1 where last_short_number > 0 returning project_id
   loop
+    -- For whoever comes back later: the replay turns it into a resync.
+    insert into issue_activity (project_id, issue_id, action, actor) values (v_project_id, 0, 'truncated', left(mesher_actor(), 200));
     perform mesher_notify(v_project_id, '"action":"bulk","changes":0');
   end loop;
   return null;

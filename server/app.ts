@@ -66,6 +66,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const { databaseUrl } = config
   const metrics = createMetrics()
   const pool = createPool(databaseUrl, log)
+  // Slow queries of people must not make a healthy listener look deaf.
+  const heartbeats = createPool(databaseUrl, log, { applicationName: 'mesher heartbeat', max: 1 })
   const db = createDb(pool)
   const keys = createKeys(db, now)
   const tokens = createTokens(db, now)
@@ -107,7 +109,11 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const ingest = ingestSocket({ accept, log })
   const streams = streamSocket({
     relay,
-    read: (projectId, since) => limitReplays(() => replay.read(projectId, since)),
+    read: (projectId, since, begin) =>
+      limitReplays(() => {
+        begin()
+        return replay.read(projectId, since)
+      }),
     authenticate: tokens.authenticate,
     project: tokens.project,
     log,
@@ -150,7 +156,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const listener = createListener({
     databaseUrl,
     async beat({ from, beat }) {
-      await pool.query(
+      await heartbeats.query(
         `select pg_notify('mesher', json_build_object('action', 'heartbeat', 'from', $1::text, 'beat', $2::int,
            'cursor', pg_snapshot_xmin(pg_current_snapshot())::text)::text)`,
         [from, beat],
@@ -223,7 +229,11 @@ export function createApp(config: AppConfig, options: AppOptions): App {
       server.close()
     },
   }
-  const connections: Service = { name: 'pool', start: async () => {}, stop: () => pool.end() }
+  const connections: Service = {
+    name: 'pool',
+    start: async () => {},
+    stop: async () => void (await Promise.all([pool.end(), heartbeats.end()])),
+  }
   const parts = [
     connections,
     back,

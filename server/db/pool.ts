@@ -1,7 +1,8 @@
 // Connections to PostgreSQL. Each use has its application_name, so that pg_stat_activity tells who is who.
 
-import { Kysely, PostgresDialect } from 'kysely'
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
+import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { DB } from './schema.ts'
 
@@ -19,19 +20,47 @@ export function connectionConfig(databaseUrl: string, applicationName: string): 
 }
 
 /** For people's queries and housekeeping; the writers and the listener have connections of their own. */
-export function createPool(databaseUrl: string, log: Log): pg.Pool {
+export function createPool(
+  databaseUrl: string,
+  log: Log,
+  { applicationName = 'mesher', max = 6 }: { applicationName?: string; max?: number } = {},
+): pg.Pool {
   const pool = new pg.Pool({
-    ...connectionConfig(databaseUrl, 'mesher'),
-    max: 6,
+    ...connectionConfig(databaseUrl, applicationName),
+    max,
     idleTimeoutMillis: 30_000,
     statement_timeout: 30_000,
     query_timeout: 35_000,
   })
   // An idle connection that dies is replaced by the pool at the next query; without a listener it would end the process.
   pool.on('error', (error) => log.warn('pool.connection_lost', { error: error.message }))
+  // While a connection is lent the pool does not listen: one that dies between two queries would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
 
 export function createDb(pool: pg.Pool): Db {
-  return new Kysely<DB>({ dialect: new PostgresDialect({ pool }) })
+  return new Kysely<DB>({ dialect: new PostgresDialect({ pool: patientPool(pool) }) })
+}
+
+/** kysely's way to the pool. When PostgreSQL is not there, who asked is told to come back, not that the server failed. */
+function patientPool(pool: pg.Pool): PostgresPool {
+  return {
+    async connect() {
+      const client = await pool.connect().catch(unavailable)
+      const query = (text: string, values: unknown[]) => client.query(text, values).catch(unavailable)
+      return { query, release: () => client.release() } as unknown as PostgresPoolClient
+    },
+    end: () => pool.end(),
+  }
+}
+
+/** Classes of SQLSTATE that say so; errors of the socket have none. */
+const away = /^(08|53|57|58)/
+
+function unavailable(error: unknown): never {
+  const { code } = error as { code?: unknown }
+  const isState = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
+  if (isState && !away.test(code)) throw error
+  throw new AppError('unavailable', 'The database cannot be asked just now: try again', { cause: error, retryAfter: 5 })
 }

@@ -58,4 +58,10 @@ export function issueChange(projectId: string, cursor: string, entry: ChangeEntr
   return { key: `a${entry.activity_id}`, event: null, text }
 }
 
+/** More changed at once than is told one by one: read state anew. */
+export function resyncChange(project_id: string, cursor: string, activityId: string): Change {
+  const text = encode({ type: 'resync', project_id, reason: 'bulk_change', cursor })
+  return { key: `a${activityId}`, event: null, text }
+}
+
 const isoTime = (text: string) => new Date(text).toISOString()

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { ChangeEntry, EventEntry } from '../notify/channels.ts'
 import { maxReplay } from '../protocol.ts'
 import { cursorFrom, type Position } from './cursor.ts'
-import { type Change, eventChange, issueChange } from './messages.ts'
+import { type Change, eventChange, issueChange, resyncChange } from './messages.ts'
 
 export interface Snapshot {
   position: Position
@@ -63,6 +63,9 @@ const changesSince = `
 
 const ChangeRows = z.array(z.object({ kind: z.enum(['event', 'issue']), xid: z.string(), body: z.unknown() }))
 
+/** TRUNCATE has no rows to tell: tg_issues__truncated. */
+const Truncated = z.object({ action: z.literal('truncated'), activity_id: z.string() })
+
 export function createReplay(pool: pg.Pool): Replay {
   let epoch = ''
   return {
@@ -114,7 +117,9 @@ function snapshotFrom(epoch: string, row: Row): Omit<Snapshot, 'changes' | 'reas
 function changeFrom(projectId: string, horizon: Position, change: z.output<typeof ChangeRows>[number]): Change {
   const xid = BigInt(change.xid) < horizon.xid ? BigInt(change.xid) : horizon.xid
   const cursor = cursorFrom({ epoch: horizon.epoch, xid })
-  return change.kind === 'event'
-    ? eventChange(projectId, cursor, EventEntry.parse(change.body))
+  if (change.kind === 'event') return eventChange(projectId, cursor, EventEntry.parse(change.body))
+  const truncated = Truncated.safeParse(change.body)
+  return truncated.success
+    ? resyncChange(projectId, cursor, truncated.data.activity_id)
     : issueChange(projectId, cursor, ChangeEntry.parse(change.body))
 }

@@ -11,7 +11,7 @@ import type { Peer } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
 import { cursorFrom, type Position, parseCursor } from '../relay/cursor.ts'
-import type { Place } from '../relay/relay.ts'
+import type { Place, Tap } from '../relay/relay.ts'
 import type { Snapshot } from '../relay/replay.ts'
 import { matches, projectTopic, topicsOfFilters } from '../relay/topics.ts'
 
@@ -27,8 +27,8 @@ export interface StreamSession {
 
 export interface StreamDeps {
   relay: { enter(projectId: string): Place; flush(): void; ready(): Promise<void> }
-  /** Reads the tables; bounded in how many run at once by whoever gives it. */
-  read(projectId: string, since: Position | null): Promise<Snapshot>
+  /** Reads the tables; bounded in how many run at once by whoever gives it. `begin` is called just before. */
+  read(projectId: string, since: Position | null, begin: () => void): Promise<Snapshot>
   log: Log
   onGap?(): void
   /** Milliseconds that a socket may stay slow. */
@@ -99,10 +99,10 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     // A tap that overflowed while a large replay was sent: once more, from there.
     for (let from = since, answerNow: Answer | null = answer; !peer.closed; ) {
       await deps.relay.ready()
-      const tap = place.tap()
+      const read = await readPatiently(from)
       try {
-        const snapshot = await readPatiently(from)
-        if (!snapshot || peer.closed) return
+        if (!read || peer.closed) return
+        const { snapshot, tap } = read
         place.learn(snapshot)
         await sendSnapshot(snapshot, from, answerNow)
         answerNow = null
@@ -111,17 +111,24 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
         if (!tap.overflow) return goLive(snapshot, tap.messages, from !== null)
         from = snapshot.position
       } finally {
-        tap.close()
+        read?.tap.close()
       }
     }
   }
 
   /** A database that is away is waited for: the subscription is answered when it is in force, not before. */
-  async function readPatiently(from: Position | null): Promise<Snapshot | null> {
+  async function readPatiently(from: Position | null): Promise<{ snapshot: Snapshot; tap: Tap } | null> {
     for (let wait = 50; !peer.closed; wait = Math.min(wait * 2, 1_000)) {
+      let tap: Tap | undefined
       try {
-        return await deps.read(project_id, from)
+        // Opened when the read begins, not while it stands in line behind others.
+        const begin = () => {
+          tap = place.tap()
+        }
+        const snapshot = await deps.read(project_id, from, begin)
+        return { snapshot, tap: tap! }
       } catch (error) {
+        tap?.close()
         deps.log.warn('stream.read_failed', { project_id, error })
         await new Promise((resolve) => setTimeout(resolve, wait))
       }

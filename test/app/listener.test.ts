@@ -14,6 +14,7 @@ import { sendLoad } from '../support/load.ts'
 import { type DatabaseProxy, startBehindProxy } from '../support/proxy.ts'
 import { createRandom } from '../support/random.ts'
 import { openStream, type StreamClient } from '../support/stream.ts'
+import { within } from '../support/within.ts'
 
 const listener = 'mesher listener'
 /** Each once: what was told shortly before the listener was lost is told again. */
@@ -41,11 +42,11 @@ async function insertEvents(database: TestDatabase, server: TestApp, issueId: st
 async function whileDeaf(server: TestApp, proxy: DatabaseProxy, work: () => Promise<void>) {
   const lost = server.log.next('listener.lost')
   proxy.refuse(listener)
-  await lost
+  await within('listener.lost', lost)
   await work()
   const live = server.log.next('relay.live')
   proxy.allow(listener)
-  await live
+  await within('relay.live', live)
 }
 
 test('The listener is terminated again and again under load, and no open stream is short of anything', async (t) => {
@@ -58,7 +59,7 @@ test('The listener is terminated again and again under load, and no open stream 
     await all.next('event')
     const live = server.log.next('relay.live')
     assert.equal(await terminate(server.database, listener), 1, 'there is one listener')
-    await Promise.all([live, load])
+    await Promise.all([within('relay.live', live), load])
   }
   await eventually(async () => {
     const expected = await committed(server.database, server.project_id)
@@ -81,7 +82,7 @@ test('Every connection to the database is terminated under load, and what was ac
     const load = sendLoad([server], random, { events: 100 })
     const live = server.log.next('relay.live')
     await terminate(server.database, 'mesher%')
-    await live
+    await within('relay.live', live)
     followers[times % 2]!.cut()
     await load
   }
@@ -154,7 +155,7 @@ test('A transaction that stays open for long makes replays longer, and loses not
   await sendLoad([server], random, { events: 200 })
   const live = server.log.next('relay.live')
   await terminate(server.database, listener)
-  await live
+  await within('relay.live', live)
   follower.cut()
   await sendLoad([server], random, { events: 100 })
   await slow.query('commit')
@@ -280,8 +281,8 @@ test('A listener that has gone deaf without a word is noticed and built anew', a
   const live = server.log.next('relay.live')
   proxy.swallow(listener)
   await server.send({ message: 'unheard' })
-  assert.match(String((await lost).reason), /no heartbeat/)
-  await live
+  assert.match(String((await within('listener.lost', lost)).reason), /no heartbeat/)
+  await within('relay.live', live)
   await client.next('event', (message) => message.data.title === 'unheard')
   await server.send({ message: 'heard again' })
   await client.next('event', (message) => message.data.title === 'heard again')
@@ -293,7 +294,7 @@ test('A key and a token that are revoked while nobody listens close their socket
   const client = await server.stream()
   const ingest = new WebSocket(`${server.url.replace('http', 'ws')}/ingest?sentry_key=${server.public_key}`)
   t.after(() => ingest.terminate())
-  await once(ingest, 'open')
+  await within('open', once(ingest, 'open'))
   const closed = once(ingest, 'close')
   await server.send({ message: 'the key is cached' })
   await client.next('event')
@@ -301,8 +302,8 @@ test('A key and a token that are revoked while nobody listens close their socket
     await database.sql('update project_keys set revoked_at = now()')
     await database.sql('update api_tokens set revoked_at = now()')
   })
-  assert.equal((await client.closed).code, 4401)
-  assert.equal((await closed)[0], 4401)
+  assert.equal((await within('the close', client.closed)).code, 4401)
+  assert.equal((await within('the close', closed))[0], 4401)
   await assert.rejects(server.send({ message: 'refused' }), /^Error: 403/)
   assert.equal((await server.api('GET', '/api/v1/projects')).status, 401)
 })
@@ -318,7 +319,7 @@ test('A socket that opens while a reconnected listener asks about revoked tokens
   )
   const ingest = new WebSocket(`${server.url.replace('http', 'ws')}/ingest?sentry_key=${server.public_key}`)
   t.after(() => ingest.terminate())
-  await once(ingest, 'open')
+  await within('open', once(ingest, 'open'))
   // The question about keys comes after the one about tokens, and cannot end before this lock does.
   const person = await server.database.connect()
   await person.query('begin')

@@ -10,6 +10,7 @@ import { committed, follow, holds } from '../support/follower.ts'
 import { handshake } from '../support/handshake.ts'
 import { sendLoad } from '../support/load.ts'
 import { createRandom } from '../support/random.ts'
+import { within } from '../support/within.ts'
 
 async function startTwo(t: TestContext): Promise<[TestApp, TestApp]> {
   const first = await startApp(t)
@@ -22,7 +23,7 @@ const socketUrl = (server: TestApp, path: string) => `${server.url.replace('http
 async function openIngest(t: TestContext, server: TestApp) {
   const socket = new WebSocket(socketUrl(server, `/ingest?sentry_key=${server.public_key}`))
   t.after(() => socket.terminate())
-  await once(socket, 'open')
+  await within('open', once(socket, 'open'))
   const closed = once(socket, 'close').then(([code]) => code as number)
   return { socket, closed }
 }
@@ -113,14 +114,14 @@ test('A revoked key is refused at every door of every server, and its sockets ar
   const spared = await openIngest(t, { ...two, public_key: other })
 
   await sql('update project_keys set revoked_at = now() where public_key = $1', [one.public_key])
-  for (const { closed } of sockets) assert.equal(await closed, 4401)
+  for (const { closed } of sockets) assert.equal(await within('the close', closed), 4401)
   for (const server of [one, two]) {
     await eventually(() => assert.rejects(server.send({ message: 'refused' }), /^Error: 403/))
     const answer = await handshake(`${server.url}/ingest?sentry_key=${server.public_key}`)
     assert.equal(answer.status, 403)
   }
   spared.socket.send('{"message":"the other key"}')
-  const [reply] = (await once(spared.socket, 'message')) as [Buffer]
+  const [reply] = (await within('message', once(spared.socket, 'message'))) as [Buffer]
   assert.equal(JSON.parse(String(reply)).status, 'accepted')
 
   await sql('update project_keys set revoked_at = null where public_key = $1', [one.public_key])
@@ -131,7 +132,7 @@ test('A deleted key is refused as a revoked one is', async (t) => {
   const [one, two] = await startTwo(t)
   const { closed } = await openIngest(t, two)
   await one.database.sql('delete from project_keys where public_key = $1', [one.public_key])
-  assert.equal(await closed, 4401)
+  assert.equal(await within('the close', closed), 4401)
   for (const server of [one, two]) {
     await eventually(() => assert.rejects(server.send({ message: 'refused' }), /^Error: 403/))
   }
@@ -150,7 +151,7 @@ test('A revoked token closes its streams with 4401 at every server, and opens no
   const spared = await startAppOn(t, one.database, { ...two, token }).then((server) => server.stream())
 
   await sql("update api_tokens set revoked_at = now() where name <> 'other'")
-  for (const client of clients) assert.equal((await client.closed).code, 4401)
+  for (const client of clients) assert.equal((await within('the close', client.closed)).code, 4401)
   for (const server of [one, two]) {
     assert.equal((await server.api('GET', '/api/v1/projects')).status, 401)
     const answer = await handshake(`${server.url}/stream/projects/app`, { authorization: `Bearer ${server.token}` })
@@ -160,7 +161,7 @@ test('A revoked token closes its streams with 4401 at every server, and opens no
   await spared.next('event')
 
   await sql('delete from api_tokens')
-  assert.equal((await spared.closed).code, 4401)
+  assert.equal((await within('the close', spared.closed)).code, 4401)
 })
 
 test('A server that stops sends its clients to the other, and they miss nothing', async (t) => {
@@ -170,7 +171,7 @@ test('A server that stops sends its clients to the other, and they miss nothing'
   const load = sendLoad([two], random, { events: 300 })
   await client.next('event', () => client.ofType('event').length > 50)
   await one.app.stop()
-  assert.equal((await client.closed).code, 1001)
+  assert.equal((await within('the close', client.closed)).code, 1001)
   await load
   const resumed = await two.stream({ since: client.cursor() })
   await resumed.next('mark')

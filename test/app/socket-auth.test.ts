@@ -10,6 +10,7 @@ import { eventually } from '../support/eventually.ts'
 import { handshake } from '../support/handshake.ts'
 import { startBehindProxy } from '../support/proxy.ts'
 import { openStream } from '../support/stream.ts'
+import { within } from '../support/within.ts'
 
 const socketUrl = (server: TestApp, path: string) => `${server.url.replace('http', 'ws')}${path}`
 
@@ -125,7 +126,7 @@ test('A browser elsewhere sends its token as a subprotocol, and only the protoco
   }
   const socket = new WebSocket(socketUrl(server, path), ['mesher.v1', `bearer.${server.token}`])
   t.after(() => socket.terminate())
-  const [frame] = (await once(socket, 'message')) as [Buffer]
+  const [frame] = (await within('message', once(socket, 'message'))) as [Buffer]
   assert.equal(JSON.parse(String(frame)).type, 'subscribed')
   assert.equal(socket.protocol, 'mesher.v1')
   const plain = await handshake(`${server.url}${path}`, { authorization: `Bearer ${server.token}` })
@@ -138,7 +139,7 @@ test('One token may open so many sockets; the next is closed with 4429, and plac
   const clients = await Promise.all(Array.from({ length: 3 }, () => server.stream()))
   for (let more = 0; more < 2; more++) {
     const beyond = openStream(t, url, server.token)
-    assert.equal((await beyond.closed).code, 4429)
+    assert.equal((await within('the close', beyond.closed)).code, 4429)
     assert.deepEqual(beyond.ofType('event'), [])
   }
   const other = openStream(t, url, await addToken(server.database, '3'))
@@ -146,7 +147,7 @@ test('One token may open so many sockets; the next is closed with 4429, and plac
   await server.send({ message: 'the others go on' })
   for (const client of [...clients, other]) await client.next('event')
   clients[0]!.socket.close()
-  await clients[0]!.closed
+  await within('the close', clients[0]!.closed)
   await server.stream()
 })
 
@@ -174,7 +175,7 @@ test('A token that is revoked in the middle of an upgrade opens no stream that l
   ])
   await witness.next('event', (message) => message.data.title === 'after')
   proxy.release('mesher')
-  const { code } = await late.closed
+  const { code } = await within('the close', late.closed)
   assert.ok(code === 4401 || code === 1006, `closed with ${code}: 4401, or refused in the upgrade`)
   const again = await handshake(`${server.url}/api/v1/projects`, { authorization: `Bearer ${token}` })
   assert.equal(again.status, 401)

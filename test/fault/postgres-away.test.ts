@@ -99,6 +99,12 @@ test('When PostgreSQL stays away, every door answers 503 with a time to come bac
   assert.deepEqual([results[0]!.status, results[0]!.code], ['rejected', 'unavailable'])
   assert.ok(results[0]!.retry_after >= 1)
   assert.equal(await readiness(server), 503)
+  // Neither is a failure of the server: a key that nobody has used yet, and the API.
+  const fresh = await fetch(`${server.url}/api/v1/events?sentry_key=${'0'.repeat(32)}`, { method: 'POST', body: '{}' })
+  assert.equal(fresh.status, 503)
+  assert.match(fresh.headers.get('retry-after') ?? '', /^[1-9]\d*$/)
+  const issues = await server.api<{ error: { code: string } }>('GET', '/api/v1/projects/app/issues')
+  assert.deepEqual([issues.status, issues.body.error.code], [503, 'unavailable'])
 
   mend()
   await eventually(async () => assert.equal((await post(server, event)).status, 202))
@@ -245,4 +251,18 @@ test('Backends that are ended one after the other cost a retry, and no event its
       `${missed} events are missing, seed ${random.seed}`,
     )
   }, 20_000)
+})
+
+test('A pooled connection that dies while it is lent and nothing runs on it costs its borrower an error, and no process', async (t) => {
+  const database = await createDatabase(t)
+  const pool = createPool(database.url, createLog('error'))
+  t.after(() => pool.end())
+  const client = await pool.connect()
+  const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid')
+  const ended = new Promise<void>((resolve) => client.on('end', () => resolve()))
+  await database.sql('select pg_terminate_backend($1)', [rows[0]!.pid])
+  await ended
+  await assert.rejects(client.query('select 1'))
+  client.release()
+  assert.equal((await pool.query('select 1')).rowCount, 1, 'the pool makes a new one')
 })
