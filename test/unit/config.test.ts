@@ -12,7 +12,7 @@ test('an empty environment gives the defaults of the table', () => {
     dataDir: resolve('data'),
     publicUrl: undefined,
     logLevel: 'warn',
-    writers: 3,
+    writers: 2,
     shutdownTimeout: 5000,
     databaseGrace: 5000,
   })
