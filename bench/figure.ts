@@ -46,11 +46,13 @@ export async function compare(
   }
   const value = Math.max(...values)
   const ceiling = Math.max(...ceilings)
+  const pairs = values.map((one, round) => one / ceilings[round]!).sort((a, b) => a - b)
   return {
     value: Math.round(value),
     unit,
     ceiling: Math.round(ceiling),
     ratio: rounded(value / ceiling, 3),
+    ratio_median: rounded(quantile(pairs, 0.5), 3),
     rounds: values.map(Math.round),
     ceiling_rounds: ceilings.map(Math.round),
     round_seconds: roundMs / 1000,

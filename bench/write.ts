@@ -1,5 +1,6 @@
 // The writer alone, its queue kept full with events that were parsed ahead: what the write path costs without the doors.
 
+import { parseConfig } from '../server/config.ts'
 import { createPool } from '../server/db/pool.ts'
 import { findBlocker, findKnownHashes } from '../server/db/probe.ts'
 import type { Event } from '../server/ingest/event.ts'
@@ -10,7 +11,8 @@ import type { Database } from './database.ts'
 import { createSamples, eventsFrom, newId } from './events.ts'
 import { type Bench, type Context, compare, mustEqual, rounded, type Subject } from './figure.ts'
 
-const connections = 3
+/** As many as the server has by default. */
+const connections = parseConfig({}).writers
 /** Enough for every connection's next batch to be there when it is done. */
 const waiting = 2000
 

@@ -226,9 +226,9 @@ test('PostgreSQL that is killed under load comes back by itself: no acknowledged
 test('Backends that are ended one after the other cost a retry, and no event its answer', async (t) => {
   const server = await startApp(t)
   const random = createRandom()
-  const senders = startSenders(server.url, server, random)
   const subscriber = follow(t, server)
   await subscriber.ready
+  const senders = startSenders(server.url, server, random)
   for (let n = 0; n < 30; n++) {
     const before = senders.acknowledged.size
     await eventually(() => assert.equal(senders.acknowledged.size > before + 20, true, 'events are stored'))
