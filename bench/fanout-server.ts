@@ -63,7 +63,7 @@ async function textsOfPayloads(): Promise<string[][]> {
   await relay.ready()
   const place = relay.enter('1')
   place.learn(await replay.read())
-  place.addTopics(topicsOfFilters('1', everything))
+  place.addTopics(topicsOfFilters('1', 'all', everything))
   return payloads.map((payload) => {
     texts = []
     relay.handle(parseNotification(payload)!)
@@ -78,7 +78,10 @@ const access = { token_id: '1', token_name: 'bench', organization_id: '1' }
 server.socket(
   streamSocket({
     relay,
-    read: replay.read,
+    read(_projectId, _since, begin) {
+      begin()
+      return replay.read()
+    },
     authenticate: async () => access,
     project: async () => ({ id: '1', slug: 'app', name: 'App' }),
     log,

@@ -21,7 +21,9 @@ export function fanout(size: number): Bench {
       (mode: 'relay' | 'bare'): Subject =>
       async (milliseconds) => {
         const url =
-          mode === 'relay' ? `ws://127.0.0.1:${ready.relayPort}/stream/projects/1` : `ws://127.0.0.1:${ready.barePort}/`
+          mode === 'relay'
+            ? `ws://127.0.0.1:${ready.relayPort}/stream/projects/1?sample=false`
+            : `ws://127.0.0.1:${ready.barePort}/`
         const dashboards = await openDashboards(context, { url, headers: { authorization: 'Bearer x' }, sockets })
         dashboards.reset()
         const tell = setInterval(() => child.order({ do: 'received', frames: dashboards.received() }), 1)

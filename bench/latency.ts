@@ -28,7 +28,7 @@ function bench(load: Load): Bench {
     const server = await startServer(context, database)
     const arrivals: [probe: number, at: number][] = []
     await openDashboards(context, {
-      url: `ws://127.0.0.1:${server.port}/stream/projects/${server.project_id}`,
+      url: `ws://127.0.0.1:${server.port}/stream/projects/${server.project_id}?sample=false`,
       headers: { authorization: `Bearer ${server.token}` },
       sockets: dashboards,
       onFrame(chunk, from, to) {

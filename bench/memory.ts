@@ -10,7 +10,7 @@ export const memorySocket: Bench = async (context) => {
   const server = await startServer(context, await context.database({ migrated: false }))
   const open = (count: number) =>
     openDashboards(context, {
-      url: `ws://127.0.0.1:${server.port}/stream/projects/${server.project_id}`,
+      url: `ws://127.0.0.1:${server.port}/stream/projects/${server.project_id}?sample=false`,
       headers: { authorization: `Bearer ${server.token}` },
       sockets: count,
     })

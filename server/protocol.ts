@@ -40,6 +40,8 @@ export const closeCodes = {
 export const maxBufferedBytes = 1024 * 1024
 /** A stream socket hears something at least this often, in milliseconds. */
 export const markInterval = 15_000
+/** Above this many events a second the stream of a project shows samples, unless a subscriber says `"sample":false`. */
+export const sampledAbove = 200
 /** More missed changes than this, counted over events and issues, are answered with `resync`. */
 export const maxReplay = 10_000
 
@@ -63,6 +65,8 @@ export const ClientMessage = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('subscribe'),
     filters: Filters.default({}),
+    /** False: every event, also in a storm. */
+    sample: z.boolean().default(true),
     since: z.string().max(200).optional(),
     ref: Ref.optional(),
   }),
@@ -114,6 +118,7 @@ export type ServerMessage =
   | ({ type: 'event'; issue_id: string; data: EventSummary } & Data)
   | ({ type: 'issue'; action: IssueAction; issue_id: string; actor: string; issue: IssueSummary | null } & Data)
   | ({ type: 'issue_count'; count: number } & Data)
+  | ({ type: 'rate'; events: number; shown: number; seconds: number } & Data)
   | ({ type: 'mark'; server_time: string } & Data)
   | ({ type: 'gap'; reason: 'slow_consumer' | 'listener_lost'; dropped: number | null } & Data)
   | ({ type: 'resync'; reason: 'cursor_too_old' | 'cursor_foreign' | 'bulk_change' } & Data)

@@ -8,12 +8,13 @@
 
 import type { Log } from '../log.ts'
 import type { ChangeEntry, EventEntry, Notification } from '../notify/channels.ts'
-import { markInterval } from '../protocol.ts'
+import { type Level, markInterval } from '../protocol.ts'
 import type { Service } from '../service.ts'
 import { cursorFrom, type Position } from './cursor.ts'
 import { type Change, encode, eventChange, issueChange } from './messages.ts'
 import type { Replay, Snapshot } from './replay.ts'
-import { projectTopic, topicsOfEvent } from './topics.ts'
+import { createSampler, type Sampler } from './sampler.ts'
+import { projectTopic, rateTopic, topicsOfEvent } from './topics.ts'
 
 type Counted = Extract<Notification, { action: 'events' | 'issues' | 'bulk' }>
 
@@ -23,6 +24,8 @@ export interface Tapped {
   /** Of a count, so that an older one than the snapshot's is left out. */
   version: number | null
   text: string
+  /** False for an event that a storm's samples leave out. */
+  shown: boolean
 }
 
 /** Everything that a project's subscribers are sent while a socket is on its way to become one. */
@@ -37,7 +40,8 @@ export interface Place {
   /** Publishes to the topics given from now on. */
   addTopics(topics: string[]): void
   removeTopics(topics: string[]): void
-  tap(): Tap
+  /** With `sample`, what a storm's samples leave out is left out here too. */
+  tap(sample: boolean): Tap
   /** The latest count and cursor that subscribers were told. */
   present(): { unresolved: number; cursor: string }
   /** The first snapshot of a project says where its count begins. */
@@ -76,10 +80,12 @@ interface Stream {
   places: number
   topics: Map<string, number>
   taps: Set<OpenTap>
+  sampler: Sampler
   unresolved: number
   version: number
 }
 interface OpenTap {
+  sample: boolean
   messages: Tapped[]
   bytes: number
   overflow: boolean
@@ -108,6 +114,7 @@ export function createRelay(options: RelayOptions): Relay {
   let timer: NodeJS.Timeout | undefined
   let immediate: NodeJS.Immediate | undefined
   let marks: NodeJS.Timeout | undefined
+  let rates: NodeJS.Timeout | undefined
   let stopped = false
   const waiters: (() => void)[] = []
 
@@ -141,18 +148,19 @@ export function createRelay(options: RelayOptions): Relay {
 
   function send(stream: Stream, text: string, version: number | null = null) {
     pending.push({ topic: projectTopic(stream.project_id), text })
-    tapped(stream, { change: null, version, text })
+    tapped(stream, { change: null, version, text, shown: true })
     schedule()
   }
 
-  function sendChange(stream: Stream, change: Change, topics: string[]) {
+  function sendChange(stream: Stream, change: Change, topics: string[], shown = true) {
     for (const topic of topics) pending.push({ topic, text: change.text })
-    tapped(stream, { change, version: null, text: change.text })
+    tapped(stream, { change, version: null, text: change.text, shown })
     schedule()
   }
 
   function tapped(stream: Stream, message: Tapped) {
     for (const tap of stream.taps) {
+      if (tap.sample && !message.shown) continue
       tap.bytes += Buffer.byteLength(message.text)
       if (tap.bytes > tapBytes) tap.overflow = true
       else tap.messages.push(message)
@@ -160,13 +168,31 @@ export function createRelay(options: RelayOptions): Relay {
   }
 
   function sendEvents(stream: Stream, events: EventEntry[]) {
+    const now = performance.now()
     for (const entry of events) {
-      const topics = topicsOfEvent(stream.project_id, entry.level, entry.environment ?? null).filter((topic) =>
-        stream.topics.has(topic),
-      )
+      const shown = stream.sampler.take(now)
+      const topics = eventTopics(stream, entry.level, entry.environment ?? null, shown)
       if (topics.length > 0 || stream.taps.size > 0) {
-        sendChange(stream, eventChange(stream.project_id, cursor(), entry), topics)
+        sendChange(stream, eventChange(stream.project_id, cursor(), entry), topics, shown)
       }
+    }
+  }
+
+  /** Only those that somebody has subscribed to. */
+  function eventTopics(stream: Stream, level: Level, environment: string | null, shown: boolean): string[] {
+    const all = topicsOfEvent(stream.project_id, 'all', level, environment)
+    const topics = shown ? [...all, ...topicsOfEvent(stream.project_id, 'e', level, environment)] : all
+    return topics.filter((topic) => stream.topics.has(topic))
+  }
+
+  /** Once a second: in a storm, how much of it was shown. */
+  function tellRates() {
+    for (const stream of streams.values()) {
+      const counted = stream.sampler.report()
+      if (!counted) continue
+      const text = encode({ type: 'rate', project_id: stream.project_id, ...counted, seconds: 1, cursor: cursor() })
+      pending.push({ topic: rateTopic(stream.project_id), text })
+      schedule()
     }
   }
 
@@ -251,9 +277,7 @@ export function createRelay(options: RelayOptions): Relay {
     for (const change of snapshot.changes ?? []) {
       seen.add(change.key)
       const topics = change.event
-        ? topicsOfEvent(project_id, change.event.level, change.event.environment).filter((topic) =>
-            stream.topics.has(topic),
-          )
+        ? eventTopics(stream, change.event.level, change.event.environment, true)
         : [projectTopic(project_id)]
       sendChange(stream, change, topics)
     }
@@ -302,7 +326,15 @@ export function createRelay(options: RelayOptions): Relay {
   function enter(projectId: string): Place {
     let stream = streams.get(projectId)
     if (!stream) {
-      stream = { project_id: projectId, places: 0, topics: new Map(), taps: new Set(), unresolved: 0, version: -1 }
+      stream = {
+        project_id: projectId,
+        places: 0,
+        topics: new Map(),
+        taps: new Set(),
+        sampler: createSampler(performance.now()),
+        unresolved: 0,
+        version: -1,
+      }
       streams.set(projectId, stream)
     }
     const mine = stream
@@ -319,8 +351,8 @@ export function createRelay(options: RelayOptions): Relay {
           else mine.topics.delete(topic)
         }
       },
-      tap() {
-        const tap: OpenTap = { messages: [], bytes: 0, overflow: false }
+      tap(sample) {
+        const tap: OpenTap = { sample, messages: [], bytes: 0, overflow: false }
         mine.taps.add(tap)
         return {
           messages: tap.messages,
@@ -351,11 +383,13 @@ export function createRelay(options: RelayOptions): Relay {
     name: 'relay',
     async start() {
       marks = setInterval(mark, options.markEvery ?? (markInterval * 2) / 3)
+      rates = setInterval(tellRates, 1_000)
     },
     async stop() {
       stopped = true
       generation += 1
       clearInterval(marks)
+      clearInterval(rates)
       flush()
       for (const wake of waiters.splice(0)) wake()
     },

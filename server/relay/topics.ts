@@ -7,19 +7,26 @@ import type { Filters, Level } from '../protocol.ts'
 /** issue, issue_count, alert, mark, gap and resync of a project. */
 export const projectTopic = (projectId: string): string => `p/${projectId}`
 
-const eventTopic = (projectId: string, level: string, environment: string) => `p/${projectId}/e/${level}/${environment}`
+/** `rate` of a project, for subscribers that are shown samples. */
+export const rateTopic = (projectId: string): string => `p/${projectId}/rate`
 
-export function topicsOfEvent(projectId: string, level: Level, environment: string | null): string[] {
-  const any = [eventTopic(projectId, '*', '*'), eventTopic(projectId, level, '*')]
-  if (environment === null) return any
-  return [...any, eventTopic(projectId, '*', `=${environment}`), eventTopic(projectId, level, `=${environment}`)]
+/** `e` for subscribers that are shown samples in a storm, `all` for those that are not. */
+export type Family = 'e' | 'all'
+
+const eventTopic = (projectId: string, family: Family, level: string, environment: string) =>
+  `p/${projectId}/${family}/${level}/${environment}`
+
+export function topicsOfEvent(projectId: string, family: Family, level: Level, environment: string | null): string[] {
+  const topic = (...names: [string, string]) => eventTopic(projectId, family, ...names)
+  const any = [topic('*', '*'), topic(level, '*')]
+  return environment === null ? any : [...any, topic('*', `=${environment}`), topic(level, `=${environment}`)]
 }
 
-export function topicsOfFilters(projectId: string, filters: Filters): string[] {
+export function topicsOfFilters(projectId: string, family: Family, filters: Filters): string[] {
   const levels = filters.level.length > 0 ? [...new Set(filters.level)] : ['*']
   const environments =
     filters.environment.length > 0 ? [...new Set(filters.environment)].map((name) => `=${name}`) : ['*']
-  return levels.flatMap((level) => environments.map((environment) => eventTopic(projectId, level, environment)))
+  return levels.flatMap((level) => environments.map((environment) => eventTopic(projectId, family, level, environment)))
 }
 
 /** The same question without topics, for messages that go to one socket. */

@@ -69,11 +69,11 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
     async upgrade(request) {
       if (stopping) throw new AppError('shutting_down', 'This server is stopping: come back', { retryAfter: 1 })
       const { token, protocol } = credentials(request)
-      const { filters, since } = firstSubscription(request.query)
+      const { filters, sample, since } = firstSubscription(request.query)
       const access = await deps.authenticate(token)
       const project = await deps.project(access, request.params.project ?? '')
       return {
-        data: { token, token_id: access.token_id, project_id: project.id, filters, since, session: null },
+        data: { token, token_id: access.token_id, project_id: project.id, filters, sample, since, session: null },
         ...(protocol ? { protocol } : {}),
       }
     },
@@ -133,7 +133,7 @@ function credentials(request: HttpRequest): { token: string; protocol: string | 
   return { token: bearer ?? inProtocol ?? '', protocol }
 }
 
-function firstSubscription(query: string): { filters: Filters; since: string | null } {
+function firstSubscription(query: string): { filters: Filters; sample: boolean; since: string | null } {
   const search = new URLSearchParams(query)
   const parsed = Filters.safeParse({
     level: search.getAll('level'),
@@ -147,5 +147,10 @@ function firstSubscription(query: string): { filters: Filters; since: string | n
   if (since !== null && !parseCursor(since)) {
     throw new AppError('bad_request', 'since is not a cursor: take it from a message of this stream')
   }
-  return { filters: { level: parsed.data.level ?? [], environment: parsed.data.environment ?? [] }, since }
+  const sample = search.get('sample') ?? 'true'
+  if (sample !== 'true' && sample !== 'false') {
+    throw new AppError('bad_request', 'sample is true or false')
+  }
+  const filters = { level: parsed.data.level ?? [], environment: parsed.data.environment ?? [] }
+  return { filters, sample: sample === 'true', since }
 }

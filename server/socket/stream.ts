@@ -13,7 +13,7 @@ import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, ty
 import { cursorFrom, type Position, parseCursor } from '../relay/cursor.ts'
 import type { Place, Tap } from '../relay/relay.ts'
 import type { Snapshot } from '../relay/replay.ts'
-import { matches, projectTopic, topicsOfFilters } from '../relay/topics.ts'
+import { matches, projectTopic, rateTopic, topicsOfFilters } from '../relay/topics.ts'
 
 export interface StreamSession {
   readonly token_id: string
@@ -39,17 +39,29 @@ export interface StreamStart {
   token_id: string
   project_id: string
   filters: Filters
+  sample: boolean
   since: string | null
+}
+
+/** What a `subscribe` message asks for. */
+interface Change {
+  filters: Filters
+  sample: boolean
+  since?: string | undefined
+  ref?: Ref | undefined
 }
 
 /** While a replay is sent, no more than this waits in the socket. */
 const replayBuffer = maxBufferedBytes / 4
 const mostWaitingMessages = 32
+/** How often a socket that joins in a storm reads the tables again. */
+const mostRounds = 3
 
 export function createStreamSession(peer: Peer<unknown>, start: StreamStart, deps: StreamDeps): StreamSession {
   const { project_id, token_id } = start
   const place = deps.relay.enter(project_id)
   let filters = start.filters
+  let sample = start.sample
   let state: 'joining' | 'live' | 'lagging' = 'joining'
   let subscribed: string[] = []
   let gapCursor = ''
@@ -65,7 +77,8 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
   }
 
   function subscribe() {
-    subscribed = [projectTopic(project_id), ...topicsOfFilters(project_id, filters)]
+    const events = topicsOfFilters(project_id, sample ? 'e' : 'all', filters)
+    subscribed = [projectTopic(project_id), ...events, ...(sample ? [rateTopic(project_id)] : [])]
     place.addTopics(subscribed)
     for (const topic of subscribed) peer.subscribe(topic)
   }
@@ -96,8 +109,9 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     unsubscribe()
     clearInterval(slowTimer)
     state = 'joining'
+    let answerNow: Answer | null = answer
     // A tap that overflowed while a large replay was sent: once more, from there.
-    for (let from = since, answerNow: Answer | null = answer; !peer.closed; ) {
+    for (let from = since, round = 1; !peer.closed; round += 1) {
       await deps.relay.ready()
       const read = await readPatiently(from)
       try {
@@ -108,7 +122,9 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
         answerNow = null
         if (peer.closed) return
         deps.relay.flush()
-        if (!tap.overflow) return goLive(snapshot, tap.messages, from !== null)
+        // More comes in than this socket can be sent: it goes live, and is told from where it misses something.
+        if (tap.overflow && round === mostRounds && gapCursor === '') gapCursor = cursorFrom(snapshot.position)
+        if (!tap.overflow || round === mostRounds) return goLive(snapshot, tap.messages, from !== null)
         from = snapshot.position
       } finally {
         read?.tap.close()
@@ -123,7 +139,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
       try {
         // Opened when the read begins, not while it stands in line behind others.
         const begin = () => {
-          tap = place.tap()
+          tap = place.tap(sample)
         }
         const snapshot = await deps.read(project_id, from, begin)
         return { snapshot, tap: tap! }
@@ -233,7 +249,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     send({ type: 'error', code, error, ref })
   }
 
-  async function changeFilters(to: Filters, since: string | undefined, ref: Ref | undefined): Promise<void> {
+  async function changeFilters({ filters: to, sample: toSample, since, ref }: Change): Promise<void> {
     const position = since === undefined ? null : parseCursor(since)
     if (since !== undefined && !position) {
       return refuse('bad_request', 'since is not a cursor: take it from a message of this stream', ref)
@@ -248,6 +264,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     })
     if (position) {
       filters = to
+      sample = toSample
       return join(position, answer)
     }
     while (state === 'lagging' && !peer.closed) await drained()
@@ -255,6 +272,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     deps.relay.flush()
     unsubscribe()
     filters = to
+    sample = toSample
     send(answer(place.present()))
     subscribe()
   }
@@ -283,7 +301,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
         if (!message) return refuse('bad_request', problem, ref)
         if (message.type === 'ping') return void send({ type: 'pong', ref: message.ref })
         const to = { level: message.filters.level ?? [], environment: message.filters.environment ?? [] }
-        return changeFilters(to, message.since, message.ref)
+        return changeFilters({ ...message, filters: to })
       })
     },
     dropped: lag,

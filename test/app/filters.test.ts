@@ -91,7 +91,7 @@ test('A subscribe message takes a string or a list, and leaves out what it means
     [{}, { level: [], environment: [] }],
   ]
   for (const [index, [filters, expected]] of asked.entries()) {
-    client.send({ type: 'subscribe', filters, ref: index })
+    client.send({ type: 'subscribe', sample: false, filters, ref: index })
     const answer = await client.next('filters_updated')
     assert.deepEqual([answer.filters, answer.ref], [expected, index])
     assert.equal(answer.unresolved, 0)
@@ -147,7 +147,7 @@ test('Filters that change while events flow lose nothing and double nothing', as
         level: random.shuffled(levels).slice(0, random.below(4)),
         environment: random.shuffled(['production', 'staging', 'nowhere']).slice(0, random.below(3)),
       }
-      client.send({ type: 'subscribe', filters, ref })
+      client.send({ type: 'subscribe', sample: false, filters, ref })
       const answer = await client.next('filters_updated')
       assert.equal(answer.ref, ref)
       assert.deepEqual(answer.filters, filters)
@@ -176,14 +176,22 @@ test('A message that is not understood is answered with its ref, and the subscri
   const server = await startApp(t)
   const client = await server.stream({ level: ['error'], environment: ['production'] })
   const refused: [unknown, string | number | undefined][] = [
-    [{ type: 'subscribe', filters: { level: 'loud' }, ref: 1 }, 1],
-    [{ type: 'subscribe', filters: { level: ['error', 'loud'] }, ref: 'two' }, 'two'],
-    [{ type: 'subscribe', filters: { colour: 'red' }, ref: 3 }, 3],
-    [{ type: 'subscribe', filters: { environment: '' }, ref: 4 }, 4],
-    [{ type: 'subscribe', filters: { environment: 5 }, ref: 5 }, 5],
-    [{ type: 'subscribe', filters: { environment: Array.from({ length: 51 }, (_, n) => `e${n}`) }, ref: 6 }, 6],
-    [{ type: 'subscribe', filters: 'error', ref: 7 }, 7],
-    [{ type: 'subscribe', filters: {}, since: 'yesterday', ref: 8 }, 8],
+    [{ type: 'subscribe', sample: false, filters: { level: 'loud' }, ref: 1 }, 1],
+    [{ type: 'subscribe', sample: false, filters: { level: ['error', 'loud'] }, ref: 'two' }, 'two'],
+    [{ type: 'subscribe', sample: false, filters: { colour: 'red' }, ref: 3 }, 3],
+    [{ type: 'subscribe', sample: false, filters: { environment: '' }, ref: 4 }, 4],
+    [{ type: 'subscribe', sample: false, filters: { environment: 5 }, ref: 5 }, 5],
+    [
+      {
+        type: 'subscribe',
+        sample: false,
+        filters: { environment: Array.from({ length: 51 }, (_, n) => `e${n}`) },
+        ref: 6,
+      },
+      6,
+    ],
+    [{ type: 'subscribe', sample: false, filters: 'error', ref: 7 }, 7],
+    [{ type: 'subscribe', sample: false, filters: {}, since: 'yesterday', ref: 8 }, 8],
     [{ type: 'unsubscribe', ref: 9 }, 9],
     [{ type: 'ping', pong: true, ref: 10 }, 10],
     [{ type: 'ping', ref: { deep: true } }, undefined],
@@ -220,7 +228,7 @@ test('A ping is answered with its ref, in order with everything else', async (t)
   const server = await startApp(t)
   const client = await server.stream()
   client.send({ type: 'ping', ref: 'a' })
-  client.send({ type: 'subscribe', filters: {}, ref: 'b' })
+  client.send({ type: 'subscribe', sample: false, filters: {}, ref: 'b' })
   client.send({ type: 'ping' })
   assert.equal((await client.next('pong')).ref, 'a')
   assert.equal((await client.next('filters_updated')).ref, 'b')
@@ -240,7 +248,7 @@ test('A client that sends messages faster than they can be answered is closed, a
   const hasty = await server.stream()
   const other = await server.stream()
   const release = await holdReplays(server)
-  hasty.send({ type: 'subscribe', filters: {}, since: hasty.cursor() })
+  hasty.send({ type: 'subscribe', sample: false, filters: {}, since: hasty.cursor() })
   for (let ref = 0; ref < 100; ref++) hasty.send({ type: 'ping', ref })
   assert.equal((await within('the close', hasty.closed)).code, 1008)
   await release()

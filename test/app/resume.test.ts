@@ -256,7 +256,7 @@ test('A cursor of another life of the data, or of the future, is answered with r
     assert.equal(resync.reason, 'cursor_foreign', since)
     await server.send({ message: since })
     assert.equal((await other.next('event')).data.title, since, 'and goes on live')
-    client.send({ type: 'subscribe', filters: {}, since, ref: since })
+    client.send({ type: 'subscribe', sample: false, filters: {}, since, ref: since })
     assert.equal((await client.next('filters_updated')).ref, since)
     assert.equal((await client.next('resync')).reason, 'cursor_foreign', since)
   }
@@ -273,7 +273,7 @@ test('What is no cursor is refused: by HTTP in the upgrade, by an error message 
     const answer = await handshake(url, { authorization: `Bearer ${server.token}` })
     assert.equal(answer.status, 400, since)
     assert.match(answer.body, /since is not a cursor/)
-    client.send({ type: 'subscribe', filters: {}, since, ref })
+    client.send({ type: 'subscribe', sample: false, filters: {}, since, ref })
     const error = await client.next('error')
     assert.deepEqual([error.code, error.ref], ['bad_request', ref], since)
   }
@@ -288,7 +288,7 @@ test('A subscribe message with a cursor replays on the open socket, under the ne
   const since = client.cursor()
   for (const level of ['error', 'info', 'fatal']) await server.send({ message: `first ${level}`, level })
   await client.next('event')
-  client.send({ type: 'subscribe', filters: { level: ['error', 'info'] }, since, ref: 'again' })
+  client.send({ type: 'subscribe', sample: false, filters: { level: ['error', 'info'] }, since, ref: 'again' })
   const answer = await client.next('filters_updated')
   assert.deepEqual([answer.ref, answer.unresolved, answer.cursor], ['again', 3, since])
   await client.next('mark')

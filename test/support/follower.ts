@@ -66,7 +66,7 @@ export function follow(t: TestContext, server: TestApp, options: FollowOptions =
   }
 
   function connect() {
-    const query = new URLSearchParams()
+    const query = new URLSearchParams({ sample: 'false' })
     for (const one of level) query.append('level', one)
     for (const one of environment) query.append('environment', one)
     if (follower.cursor !== '') query.append('since', follower.cursor)
@@ -101,7 +101,9 @@ export function follow(t: TestContext, server: TestApp, options: FollowOptions =
     }
     if (message.type !== 'gap') return
     follower.gaps.push(message.reason)
-    socket?.send(JSON.stringify({ type: 'subscribe', filters: { level, environment }, since: message.cursor }))
+    socket?.send(
+      JSON.stringify({ type: 'subscribe', filters: { level, environment }, sample: false, since: message.cursor }),
+    )
   }
 
   connect()

@@ -8,6 +8,8 @@ export interface StreamOptions {
   level?: string[]
   environment?: string[]
   since?: string
+  /** Stories count events, so they are shown all unless they say otherwise. */
+  sample?: boolean
 }
 
 type OfType<T extends ServerMessage['type']> = Extract<ServerMessage, { type: T }>
@@ -32,6 +34,7 @@ export function openStream(t: TestContext, url: string, token: string, options: 
   for (const level of options.level ?? []) query.append('level', level)
   for (const environment of options.environment ?? []) query.append('environment', environment)
   if (options.since) query.append('since', options.since)
+  query.append('sample', String(options.sample ?? false))
   const address = query.size > 0 ? `${url}?${query}` : url
   const socket = new WebSocket(address, { headers: { authorization: `Bearer ${token}` } })
   const received: ServerMessage[] = []

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startApp, type TestApp } from '../support/app.ts'
+
+/** So many events in as few commits as the door allows; resolves when all are committed. */
+async function storm(server: TestApp, events: number, message = 'storm') {
+  const body = JSON.stringify(Array.from({ length: events }, () => ({ message, level: 'error' })))
+  const response = await fetch(`${server.url}/api/v1/events/bulk`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${server.public_key}` },
+    body,
+  })
+  const { results } = (await response.json()) as { results: { status: string }[] }
+  assert.ok(results.every((result) => result.status === 'accepted'))
+}
+
+test('In a storm a dashboard is shown samples and told how many, one that asks for all gets all, and issues are never sampled', async (t) => {
+  const server = await startApp(t)
+  const sampled = await server.stream({ sample: true })
+  const whole = await server.stream({ sample: false })
+
+  await storm(server, 1_000)
+  const rate = await sampled.next('rate')
+  assert.equal(rate.project_id, server.project_id)
+  assert.equal(rate.seconds, 1)
+  assert.ok(rate.shown < rate.events, `${rate.shown} of ${rate.events}`)
+
+  await server.send({ message: 'after the storm' })
+  await sampled.next('issue', (message) => message.issue?.title === 'after the storm')
+  await whole.next('event', (message) => message.data.title === 'after the storm')
+  assert.equal(whole.ofType('event').length, 1_001)
+  assert.equal(whole.ofType('rate').length, 0)
+  const rates = sampled.ofType('rate')
+  const told = rates.reduce((sum, { events }) => sum + events, 0)
+  assert.ok(told >= 1_000, `rates tell of ${told} events`)
+  assert.deepEqual(
+    sampled.ofType('issue').map((message) => message.issue?.title),
+    ['storm', 'after the storm'],
+  )
+})
+
+test('A subscriber may change between samples and all', async (t) => {
+  const server = await startApp(t)
+  const client = await server.stream({ sample: true })
+  client.send({ type: 'subscribe', sample: false, ref: 'all' })
+  await client.next('filters_updated', (message) => message.ref === 'all')
+  await storm(server, 600)
+  await server.send({ message: 'marker' })
+  await client.next('event', (message) => message.data.title === 'marker')
+  assert.equal(client.ofType('event').length, 601)
+  client.send({ type: 'subscribe', sample: 'some', ref: 'wrong' })
+  assert.equal((await client.next('error')).ref, 'wrong')
+})
+
+test('Fewer events than the limit are all shown to everybody', async (t) => {
+  const server = await startApp(t)
+  const client = await server.stream({ sample: true })
+  await storm(server, 150)
+  await server.send({ message: 'marker' })
+  await client.next('event', (message) => message.data.title === 'marker')
+  assert.equal(client.ofType('event').length, 151)
+  assert.equal(client.ofType('rate').length, 0)
+})
