@@ -91,6 +91,7 @@ create table issue_tag_deltas (
   project_id bigint    not null,
   id         bigint    not null generated always as identity,
   issue_ids  bigint[]  storage external not null,
+  groups     integer[] storage external not null,
   pairs      integer[] storage external not null,
   counts     integer[] storage external not null,
   tag_keys   text[]    storage external not null,
@@ -231,17 +232,18 @@ create view issues_overview as
 --   Adds what batches counted in issue_tag_deltas to issue_tags.
 
 -- function ingest_batch(
---     p_project_id bigint, p_ids uuid[], p_hashes uuid[], p_received_at timestamptz[], p_timestamps timestamptz[],
---     p_levels text[], p_environments text[], p_releases text[], p_platforms text[], p_titles text[],
---     p_culprits text[], p_messages text[], p_transactions text[], p_server_names text[], p_users text[],
---     p_payloads json[], p_tag_keys text[], p_tag_values text[], p_tag_events integer[], p_tag_pairs integer[],
+--     p_project_id bigint, p_hashes uuid[], p_ids uuid[], p_groups integer[], p_received_at timestamptz[],
+--     p_timestamps timestamptz[], p_levels text[], p_environments text[], p_releases text[], p_platforms text[],
+--     p_titles text[], p_culprits text[], p_messages text[], p_transactions text[], p_server_names text[],
+--     p_users text[], p_payloads json[], p_tag_keys text[], p_tag_values text[], p_tag_groups integer[],
+--     p_tag_pairs integer[], p_tag_counts integer[], p_uncounted integer[] default '{}'::integer[],
 --     out r_statuses text, out r_issue_ids bigint[]
 --   ) returns record
 --   plpgsql, set search_path
 --   Stores one batch of events of one project: deduplicates, finds or creates issues, inserts, counts. See db/ingest_batch.sql.
 
 -- function ingest_create_issues(
---     p_project_id bigint, p_new_hashes uuid[], p_issue_ids bigint[], p_hashes uuid[], p_fresh boolean[],
+--     p_project_id bigint, p_new_groups integer[], p_issue_ids bigint[], p_groups integer[], p_fresh boolean[],
 --     p_received_at timestamptz[], p_levels text[], p_platforms text[], p_titles text[], p_culprits text[],
 --     p_users text[]
 --   ) returns void

@@ -15,7 +15,8 @@ select b.*
   from projects p,
        ingest_batch(p.id,
          p_ids          => array['00000000-0000-4000-8000-000000000001', '00000000-0000-4000-8000-000000000002', '00000000-0000-4000-8000-000000000003']::uuid[],
-         p_hashes       => array['aaaaaaaa-0000-4000-8000-000000000000', 'aaaaaaaa-0000-4000-8000-000000000000', 'bbbbbbbb-0000-4000-8000-000000000000']::uuid[],
+         p_hashes       => array['aaaaaaaa-0000-4000-8000-000000000000', 'bbbbbbbb-0000-4000-8000-000000000000']::uuid[],
+         p_groups       => array[1, 1, 2],
          p_received_at  => array[now(), now(), now()],
          p_timestamps   => array[now(), now(), now()],
          p_levels       => array['error', 'error', 'warning'],
@@ -31,8 +32,9 @@ select b.*
          p_payloads     => array['{"n": 1}', '{"n": 2}', '{"n": 3}']::json[],
          p_tag_keys     => array['browser', 'plan'],
          p_tag_values   => array['Firefox', 'free'],
-         p_tag_events   => array[1, 1, 3],
-         p_tag_pairs    => array[1, 2, 2]) as b
+         p_tag_groups   => array[1, 1, 2],
+         p_tag_pairs    => array[1, 2, 2],
+         p_tag_counts   => array[1, 1, 1]) as b
  where p.slug = 'check';
 
 -- The first of them again, as an SDK does that got no answer: the same issue, and nothing is counted twice.
@@ -41,6 +43,7 @@ select b.*
        ingest_batch(p.id,
          p_ids          => array['00000000-0000-4000-8000-000000000001']::uuid[],
          p_hashes       => array['aaaaaaaa-0000-4000-8000-000000000000']::uuid[],
+         p_groups       => array[1],
          p_received_at  => array[now()],
          p_timestamps   => array[now()],
          p_levels       => array['error'],
@@ -56,8 +59,10 @@ select b.*
          p_payloads     => array['{"n": 1}']::json[],
          p_tag_keys     => array[]::text[],
          p_tag_values   => array[]::text[],
-         p_tag_events   => array[]::integer[],
-         p_tag_pairs    => array[]::integer[]) as b
+         p_tag_groups   => array[]::integer[],
+         p_tag_pairs    => array[]::integer[],
+         p_tag_counts   => array[]::integer[],
+         p_uncounted    => array[1]) as b
  where p.slug = 'check';
 
 -- CHECK-1 has two events of two users, CHECK-2 has one event.

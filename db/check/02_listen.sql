@@ -19,6 +19,7 @@ select b.*
        ingest_batch(p.id,
          p_ids          => array['00000000-0000-4000-8000-000000000004']::uuid[],
          p_hashes       => array['aaaaaaaa-0000-4000-8000-000000000000']::uuid[],
+         p_groups       => array[1],
          p_received_at  => array[now()],
          p_timestamps   => array[now()],
          p_levels       => array['error'],
@@ -34,8 +35,9 @@ select b.*
          p_payloads     => array['{"n": 4}']::json[],
          p_tag_keys     => array[]::text[],
          p_tag_values   => array[]::text[],
-         p_tag_events   => array[]::integer[],
-         p_tag_pairs    => array[]::integer[]) as b
+         p_tag_groups   => array[]::integer[],
+         p_tag_pairs    => array[]::integer[],
+         p_tag_counts   => array[]::integer[]) as b
  where p.slug = 'check';
 
 -- Who did what: created twice, resolved by you, regressed by ingest.

@@ -129,11 +129,12 @@ create table issue_tags (
 ) with (fillfactor = 70);
 
 -- What batches have counted and fold_issue_tags has not added yet; empty but for the last second. Each pair of key and
--- value stands once, issue_ids, pairs and counts are parallel. Not compressed: the rows live too briefly to pay for it.
+-- value stands once, and each issue; groups, pairs and counts are parallel, numbers of these. Not compressed: the rows live too briefly to pay for it.
 create table issue_tag_deltas (
   project_id bigint not null,
   id         bigint generated always as identity,
   issue_ids  bigint[] not null,
+  groups     integer[] not null,
   pairs      integer[] not null,
   counts     integer[] not null,
   tag_keys   text[] not null,
@@ -141,7 +142,7 @@ create table issue_tag_deltas (
   constraint issue_tag_deltas_pkey primary key (project_id, id)
 );
 alter table issue_tag_deltas
-  alter issue_ids set storage external, alter pairs set storage external, alter counts set storage external,
+  alter issue_ids set storage external, alter groups set storage external, alter pairs set storage external, alter counts set storage external,
   alter tag_keys set storage external, alter tag_values set storage external;
 
 create table issue_users (

@@ -138,6 +138,7 @@ export interface IssueStats {
 
 export interface IssueTagDeltas {
   counts: number[];
+  groups: number[];
   id: Generated<Int8>;
   issue_ids: ArrayType<Int8>;
   pairs: number[];

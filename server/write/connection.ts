@@ -54,11 +54,14 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     pid = null
   }
 
-  async function writeProject(on: pg.Client, projectId: string, batch: Waiting[]): Promise<Outcome[]> {
-    const values = encodeBatch(
-      projectId,
-      batch.map((waiting) => waiting.event),
-    )
+  async function writeProject(
+    on: pg.Client,
+    projectId: string,
+    batch: Waiting[],
+    uncounted: Uncounted,
+  ): Promise<Outcome[]> {
+    const events = batch.map((waiting) => waiting.event)
+    const values = encodeBatch(projectId, events, uncounted.get(projectId))
     const { rows } = await on.query<{ r_statuses: string; r_issue_ids: string }>({
       ...ingestBatch,
       values,
@@ -69,20 +72,20 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     return issueIds.map((id, index) => outcomeFrom(r_statuses[index], id === 'NULL' ? null : id))
   }
 
-  async function writeProjects(on: pg.Client, batch: Waiting[]): Promise<Outcome[]> {
+  async function writeProjects(on: pg.Client, batch: Waiting[], uncounted: Uncounted): Promise<Outcome[]> {
     const byProject = new Map<string, Waiting[]>()
     for (const waiting of batch) {
       const group = byProject.get(waiting.project_id)
       if (group) group.push(waiting)
       else byProject.set(waiting.project_id, [waiting])
     }
-    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch)
+    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch, uncounted)
     const outcomes = new Map<Waiting, Outcome>()
     await on.query('begin')
     try {
       // The same order in every batch, so that two batches never wait for each other.
       for (const [projectId, group] of [...byProject].sort(([a], [b]) => Number(a) - Number(b))) {
-        const written = await writeProject(on, projectId, group)
+        const written = await writeProject(on, projectId, group, uncounted)
         for (const [index, outcome] of written.entries()) outcomes.set(group[index]!, outcome)
       }
       await on.query('commit')
@@ -101,7 +104,14 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       await connected()
     },
     async write(batch) {
-      return writeProjects(await connected(), batch)
+      const uncounted: Uncounted = new Map()
+      for (;;) {
+        try {
+          return await writeProjects(await connected(), batch, uncounted)
+        } catch (error) {
+          if (!learnUncounted(error, uncounted)) throw error
+        }
+      }
     },
     async ensurePartitions(from, to) {
       const on = await connected()
@@ -115,6 +125,19 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       await ending?.end().catch(() => {})
     },
   }
+}
+
+/** By project: numbers of the events of a batch that are not stored, repeats mostly, whose tags must not be counted. */
+type Uncounted = Map<string, number[]>
+
+/** True when PostgreSQL said which they are, and it was not known: the batch is written again without their tags. */
+function learnUncounted(error: unknown, uncounted: Uncounted): boolean {
+  const { code, detail } = error as { code?: unknown; detail?: unknown }
+  if (code !== 'MS003' || typeof detail !== 'string') return false
+  const [projectId = '', numbers = ''] = detail.split(':')
+  const before = uncounted.get(projectId)?.join(',') ?? ''
+  uncounted.set(projectId, numbers === '' ? [] : numbers.split(',').map(Number))
+  return numbers !== before
 }
 
 function outcomeFrom(status: string | undefined, issueId: string | null): Outcome {

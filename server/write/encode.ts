@@ -9,15 +9,18 @@ const epoch2000 = 946_684_800_000
 
 export const ingestBatch = {
   name: 'ingest_batch',
-  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)',
+  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)',
 }
 
-export function encodeBatch(projectId: string, events: Event[]): (string | Buffer)[] {
-  const tags = tagsOf(events)
+/** `uncounted`: 1-based numbers of events whose tags are left out, see db/ingest_batch.sql. */
+export function encodeBatch(projectId: string, events: Event[], uncounted: number[] = []): (string | Buffer)[] {
+  const { hashes, groups } = groupsOf(events)
+  const tags = countTags(events, groups, new Set(uncounted))
   return [
     projectId,
+    uuidArray(hashes),
     uuidArray(events.map((event) => event.id)),
-    uuidArray(events.map((event) => event.fingerprint_hash)),
+    intArray(groups),
     timestampArray(events.map((event) => event.received_at)),
     timestampArray(events.map((event) => event.timestamp)),
     textArray(events.map((event) => event.level)),
@@ -36,9 +39,22 @@ export function encodeBatch(projectId: string, events: Event[]): (string | Buffe
     ),
     textArray(tags.keys),
     textArray(tags.values),
-    intArray(tags.events),
+    intArray(tags.groups),
     intArray(tags.pairs),
+    intArray(tags.counts),
+    intArray(uncounted),
   ]
+}
+
+/** Each hash once, and the 1-based number of each event's. */
+function groupsOf(events: Event[]): { hashes: string[]; groups: number[] } {
+  const numbers = new Map<string, number>()
+  const groups = events.map(({ fingerprint_hash }) => {
+    const number = numbers.get(fingerprint_hash) ?? numbers.size + 1
+    numbers.set(fingerprint_hash, number)
+    return number
+  })
+  return { hashes: [...numbers.keys()], groups }
 }
 
 /** Header of a one-dimensional array, then room for `bytes` of elements. An empty array has no dimension. */
@@ -110,23 +126,39 @@ export function intArray(values: number[]): Buffer {
   return buffer
 }
 
-/** Tags repeat: each pair once, and which events have it. */
-function tagsOf(events: Event[]): { keys: string[]; values: string[]; events: number[]; pairs: number[] } {
+/** Tags repeat: each pair once, and how many events of each hash have it. */
+function countTags(events: Event[], groups: number[], uncounted: Set<number>) {
   const known = new Map<string, Map<string, number>>()
-  const tags = { keys: [] as string[], values: [] as string[], events: [] as number[], pairs: [] as number[] }
+  const keys: string[] = []
+  const values: string[] = []
+  const counts = new Map<number, number>()
   for (const [index, event] of events.entries()) {
+    if (uncounted.has(index + 1)) continue
     for (const [key, value] of event.tags) {
-      const values = known.get(key) ?? new Map<string, number>()
-      known.set(key, values)
-      let pair = values.get(value)
-      if (pair === undefined) {
-        tags.keys.push(key)
-        pair = tags.values.push(value)
-        values.set(value, pair)
+      let numbers = known.get(key)
+      if (!numbers) {
+        numbers = new Map()
+        known.set(key, numbers)
       }
-      tags.events.push(index + 1)
-      tags.pairs.push(pair)
+      let pair = numbers.get(value)
+      if (pair === undefined) {
+        keys.push(key)
+        pair = values.push(value)
+        numbers.set(value, pair)
+      }
+      const both = groups[index]! * pairsApart + pair
+      counts.set(both, (counts.get(both) ?? 0) + 1)
     }
   }
-  return tags
+  const both = [...counts.keys()]
+  return {
+    keys,
+    values,
+    groups: both.map((number) => Math.floor(number / pairsApart)),
+    pairs: both.map((number) => number % pairsApart),
+    counts: [...counts.values()],
+  }
 }
+
+/** More than the tags of a batch: a hash and a pair are one number. */
+const pairsApart = 1_000_000

@@ -1,9 +1,9 @@
 // server/main.ts as a process of its own, so that it can be killed.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { LogLine } from './log.ts'
+import type { Scope } from './scope.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -25,7 +25,7 @@ export interface ServerProcess {
 }
 
 /** Killed after the test. Sees nothing of this process's environment but PATH. */
-export function startProcess(t: TestContext, env: Record<string, string>): ServerProcess {
+export function startProcess(t: Scope, env: Record<string, string>): ServerProcess {
   const child = spawn(process.execPath, ['--import', 'tsx', 'server/main.ts'], {
     cwd: root,
     env: { PATH: process.env.PATH ?? '', HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },

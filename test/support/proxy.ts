@@ -6,6 +6,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
 import { startAppOn, type TestAppOptions } from './app.ts'
 import { createDatabase, firstStart } from './database.ts'
+import type { Scope } from './scope.ts'
 
 export interface DatabaseProxy {
   /** The database's URL, through the proxy. */
@@ -30,7 +31,7 @@ interface Link {
   kept: Buffer[]
 }
 
-export async function createProxy(t: TestContext, databaseUrl: string): Promise<DatabaseProxy> {
+export async function createProxy(t: Scope, databaseUrl: string): Promise<DatabaseProxy> {
   const target = new URL(databaseUrl)
   const links = new Set<Link>()
   const refused = new Set<string>()
