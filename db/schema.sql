@@ -270,9 +270,9 @@ create view issues_overview as
 --   sql, stable
 --   One issue as an issues payload and the replay show it; null when it is gone.
 
--- function mesher_notify(p_project_id bigint, p_head text, p_list text default null::text) returns void
---   plpgsql, set search_path
---   Sends one payload on channel mesher: project, head, unresolved count with its version, cursor, list.
+-- function mesher_payload_head(p_project_id bigint, p_action text) returns text
+--   sql, stable
+--   How every payload about a project begins: project, action, unresolved count with its version, cursor.
 
 -- function mesher_record_changes(
 --     p_project_ids bigint[], p_issue_ids bigint[], p_actions text[], p_data jsonb[], p_delta_projects bigint[],

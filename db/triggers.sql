@@ -9,17 +9,13 @@
 -- `unresolved` is the project's count at `version`; versions grow as commits are ordered, so the highest one seen is true.
 -- `cursor` is pg_snapshot_xmin: whatever has a smaller transaction id is committed and was told before, or never will be.
 
-create or replace function mesher_notify(p_project_id bigint, p_head text, p_list text default null) returns void
-language plpgsql set search_path from current as $$
-begin
-  perform pg_notify('mesher',
-    '{"project_id":"' || p_project_id || '",' || p_head
-    || (select ',"unresolved":' || coalesce(max(c.unresolved), 0) || ',"version":' || coalesce(max(c.version), 0)
-          from project_counters c where c.project_id = p_project_id)
-    || ',"cursor":"' || pg_snapshot_xmin(pg_current_snapshot()) || '"'
-    || coalesce(p_list, '') || '}');
-end $$;
-comment on function mesher_notify is 'Sends one payload on channel mesher: project, head, unresolved count with its version, cursor, list.';
+create or replace function mesher_payload_head(p_project_id bigint, p_action text) returns text
+language sql stable as $$
+  select '{"project_id":"' || p_project_id || '","action":"' || p_action || '","unresolved":' || coalesce(max(c.unresolved), 0)
+    || ',"version":' || coalesce(max(c.version), 0) || ',"cursor":"' || pg_snapshot_xmin(pg_current_snapshot()) || '"'
+    from project_counters c where c.project_id = p_project_id
+$$;
+comment on function mesher_payload_head is 'How every payload about a project begins: project, action, unresolved count with its version, cursor.';
 
 -- Who acts: what the server said (set_config('mesher.actor', …, true)), else the role that a person took or logged in as.
 create or replace function mesher_actor() returns text
@@ -28,34 +24,37 @@ language sql stable as $$
 $$;
 comment on function mesher_actor is 'The acting user, token or rule as set by the server, else the database role.';
 
--- One event as people see it in a list, absent fields left out, texts cut at p_cut characters. Concatenated from columns:
--- json_build_object over a row costs twice as much, and this runs for every event.
+-- One event as people see it in a list, absent fields left out. Title and message are cut at 200 characters; with a smaller
+-- p_cut every text is cut there. Concatenated from columns: json_build_object over a row costs twice as much, and this runs
+-- for every event.
 create or replace function mesher_event_entry(
   p_cut integer, p_id uuid, p_issue_id bigint, p_level text, p_environment text, p_release text, p_platform text,
   p_title text, p_culprit text, p_message text, p_transaction text, p_server_name text, p_user text,
   p_received_at timestamptz, p_timestamp timestamptz
 ) returns text language sql stable as $$
   select '{"id":"' || replace(p_id::text, '-', '') || '","issue_id":"' || p_issue_id || '","level":"' || p_level || '"'
-   || coalesce(',"environment":' || to_json(left(p_environment, 64))::text, '')
-   || coalesce(',"release":' || to_json(left(p_release, p_cut))::text, '')
-   || ',"platform":' || to_json(left(p_platform, p_cut))::text || ',"title":' || to_json(left(p_title, p_cut))::text
-   || coalesce(',"culprit":' || to_json(left(p_culprit, p_cut))::text, '')
+   || coalesce(',"environment":' || to_json(case when p_cut < 200 then left(p_environment, 64) else p_environment end)::text, '')
+   || coalesce(',"release":' || to_json(case when p_cut < 200 then left(p_release, p_cut) else p_release end)::text, '')
+   || ',"platform":' || to_json(case when p_cut < 200 then left(p_platform, p_cut) else p_platform end)::text
+   || ',"title":' || to_json(left(p_title, p_cut))::text
+   || coalesce(',"culprit":' || to_json(case when p_cut < 200 then left(p_culprit, p_cut) else p_culprit end)::text, '')
    || coalesce(',"message":' || to_json(left(p_message, p_cut))::text, '')
-   || coalesce(',"transaction":' || to_json(left(p_transaction, p_cut))::text, '')
-   || coalesce(',"server_name":' || to_json(left(p_server_name, p_cut))::text, '')
-   || coalesce(',"user":' || to_json(left(p_user, p_cut))::text, '')
+   || coalesce(',"transaction":' || to_json(case when p_cut < 200 then left(p_transaction, p_cut) else p_transaction end)::text, '')
+   || coalesce(',"server_name":' || to_json(case when p_cut < 200 then left(p_server_name, p_cut) else p_server_name end)::text, '')
+   || coalesce(',"user":' || to_json(case when p_cut < 200 then left(p_user, p_cut) else p_user end)::text, '')
    || ',"received_at":' || to_json(p_received_at)::text || ',"timestamp":' || to_json(p_timestamp)::text || '}'
 $$;
 comment on function mesher_event_entry is 'One event of an events payload, without its body.';
 
 -- Fires once per insert statement on events. Reads project_counters. Emits `events` payloads, as many as it takes to stay
--- under 7,900 bytes each. Never raises: a field too long is cut at 200 characters, at 40 where 200 of them do not fit
--- (a control character takes six bytes). Takes no lock of its own.
+-- under 7,900 bytes each. Never raises: an event that would take more than 3,000 bytes has every text cut at 40
+-- characters (a control character takes six bytes). Takes no lock of its own.
 create or replace function tg_events__notify() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_project_id bigint;
   v_told bigint;
+  v_head text;
   v_entry text;
   v_list text := '';
 begin
@@ -75,14 +74,17 @@ begin
      order by n.project_id
   loop
     if v_list <> '' and (v_project_id <> v_told or octet_length(v_list) + octet_length(v_entry) > 7600) then
-      perform mesher_notify(v_told, '"action":"events"', ',"events":[' || v_list || ']');
+      perform pg_notify('mesher', v_head || ',"events":[' || v_list || ']}');
       v_list := '';
     end if;
-    v_told := v_project_id;
+    if v_told is distinct from v_project_id then
+      v_told := v_project_id;
+      v_head := mesher_payload_head(v_project_id, 'events');
+    end if;
     v_list := v_list || case when v_list = '' then '' else ',' end || v_entry;
   end loop;
   if v_list <> '' then
-    perform mesher_notify(v_told, '"action":"events"', ',"events":[' || v_list || ']');
+    perform pg_notify('mesher', v_head || ',"events":[' || v_list || ']}');
   end if;
   return null;
 end $$;
@@ -126,7 +128,7 @@ begin
       select c.project_id, c.issue_id, c.action, v_actor, c.data
         from unnest(p_project_ids, p_issue_ids, p_actions, p_data) as c(project_id, issue_id, action, data)
        where c.project_id = v_project_id;
-      perform mesher_notify(v_project_id, '"action":"bulk","changes":' || v_changes);
+      perform pg_notify('mesher', mesher_payload_head(v_project_id, 'bulk') || ',"changes":' || v_changes || '}');
       continue;
     end if;
     v_list := '';
@@ -150,12 +152,12 @@ begin
             'culprit', null, 'assigned_to', left(v_change.summary ->> 'assigned_to', 40)))::text;
       end if;
       if octet_length(v_list) + octet_length(v_entry) > 7600 then
-        perform mesher_notify(v_project_id, '"action":"issues"', ',"issues":[' || v_list || ']');
+        perform pg_notify('mesher', mesher_payload_head(v_project_id, 'issues') || ',"issues":[' || v_list || ']}');
         v_list := '';
       end if;
       v_list := v_list || case when v_list = '' then '' else ',' end || v_entry;
     end loop;
-    perform mesher_notify(v_project_id, '"action":"issues"', ',"issues":[' || v_list || ']');
+    perform pg_notify('mesher', mesher_payload_head(v_project_id, 'issues') || ',"issues":[' || v_list || ']}');
   end loop;
 end $$;
 comment on function mesher_record_changes is 'Counts, records and tells the changes that one statement made to issues.';
@@ -263,7 +265,7 @@ begin
   loop
     -- For whoever comes back later: the replay turns it into a resync.
     insert into issue_activity (project_id, issue_id, action, actor) values (v_project_id, 0, 'truncated', left(mesher_actor(), 200));
-    perform mesher_notify(v_project_id, '"action":"bulk","changes":0');
+    perform pg_notify('mesher', mesher_payload_head(v_project_id, 'bulk') || ',"changes":0}');
   end loop;
   return null;
 end $$;
