@@ -123,34 +123,39 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   })
 
   let stopping = false
-  /** How often the listener has connected. */
-  let connects = 0
+  let revocation: 'none' | 'due' | 'asked' = 'none'
 
   function heard(notification: Notification) {
     if (notification.action === 'keys') {
       keys.forget(notification.public_key)
-      if (notification.revoked) ingest.closeKey(notification.public_key)
+      if (notification.revoked) void closeRevoked()
     } else if (notification.action === 'tokens') {
       tokens.forget(notification.token_id)
-      if (notification.revoked) streams.closeToken(notification.token_id)
+      if (notification.revoked) void closeRevoked()
     } else relay.handle(notification)
   }
 
-  /** What was revoked while nobody listened; asked again until the database answers, or the listener was away again. */
-  async function closeRevoked(mine: number): Promise<void> {
-    keys.forgetAll()
-    tokens.forgetAll()
-    for (let wait = 50; mine === connects && !stopping; wait = Math.min(wait * 2, 1_000)) {
+  /**
+   * Closes the sockets of what the tables say is revoked, and asks until they answer: a notification may have been missed while
+   * nobody listened, and anybody who may connect to the database can send one.
+   */
+  async function closeRevoked(): Promise<void> {
+    const running = revocation !== 'none'
+    revocation = 'due'
+    if (running) return
+    for (let wait = 50; revocation === 'due' && !stopping; wait = Math.min(wait * 2, 1_000)) {
       try {
+        revocation = 'asked'
         const revoked = await findRevoked(db, { tokens: streams.tokens(), keys: ingest.keys() })
         for (const tokenId of revoked.tokens) streams.closeToken(tokenId)
         for (const publicKey of revoked.keys) ingest.closeKey(publicKey)
-        return
       } catch (error) {
+        revocation = 'due'
         log.warn('access.recheck_failed', { error })
         await new Promise((resolve) => setTimeout(resolve, wait))
       }
     }
+    revocation = 'none'
   }
 
   const listener = createListener({
@@ -165,8 +170,9 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     onNotification: heard,
     onConnected() {
       relay.connected()
-      connects += 1
-      void closeRevoked(connects)
+      keys.forgetAll()
+      tokens.forgetAll()
+      void closeRevoked()
     },
     onLost() {
       metrics.listenerLost.inc()

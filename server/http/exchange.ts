@@ -16,6 +16,8 @@ export class Exchange implements HttpRequest {
   readonly startedAt: number
   params: Record<string, string> = {}
   aborted = false
+  /** Where its body ends is open to question. */
+  readonly misframed: boolean
   /** Gone once nothing may be written any more. */
   #res: Native.HttpResponse | undefined
   /** Name, value, name, value: __proto__ is nothing special here. All are copied: 1 us more than a few chosen names. */
@@ -37,6 +39,7 @@ export class Exchange implements HttpRequest {
     this.path = req.getUrl()
     this.query = req.getQuery() ?? ''
     req.forEach((name, value) => void this.#headers.push(name, value))
+    this.misframed = isMisframed(this.#headers)
   }
 
   get signal(): { readonly aborted: boolean } {
@@ -120,8 +123,8 @@ export class Exchange implements HttpRequest {
     // Said, but not forced: a forced close resets the connection when some of a body is unread, and the reply with it.
     if (last) res.writeHeader('connection', 'close')
     if (status === 204 || status === 304) res.endWithoutBody()
-    else if (this.method === 'head') res.endWithoutBody(Buffer.byteLength(body))
-    else res.end(body)
+    else if (this.method === 'head') res.endWithoutBody(Buffer.byteLength(body), this.misframed)
+    else res.end(body, this.misframed)
   }
 
   #take(chunk: ArrayBuffer, isLast: boolean, maxBody: number): void {
@@ -174,6 +177,23 @@ function tooLarge(maxBody: number): AppError {
       ? 'This path takes no body; send none.'
       : `The body is larger than ${maxBody} bytes; send less at once.`,
   )
+}
+
+/**
+ * Of several lengths this version takes the first, it reads an empty one as none, and every transfer coding as chunked. A
+ * proxy in front may read them otherwise, and would take what follows for the answer to somebody else (RFC 9112, 6.3).
+ */
+function isMisframed(headers: string[]): boolean {
+  let framed = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i]!
+    if (name.length !== 14 && name.length !== 17) continue
+    if (name !== 'content-length' && name !== 'transfer-encoding') continue
+    framed += 1
+    const value = headers[i + 1]!
+    if (framed > 1 || value === '' || (name.length === 17 && value.toLowerCase() !== 'chunked')) return true
+  }
+  return false
 }
 
 /** A copy: what uWebSockets.js hands over is detached when the callback returns. */

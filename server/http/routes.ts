@@ -24,7 +24,14 @@ const ListQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(100).default(25),
   cursor: z.string().max(100).optional(),
 })
-const Assign = z.strictObject({ assigned_to: z.string().trim().min(1).max(200).nullable() })
+/** PostgreSQL takes no NUL in text. */
+const Name = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .refine((text) => !text.includes('\0'), 'a name holds no NUL')
+const Assign = z.strictObject({ assigned_to: Name.nullable() })
 
 const noIssue = () => new AppError('not_found', 'There is no such issue, or this token may not see it')
 

@@ -8,6 +8,8 @@
 // - Bodies slower than 16 KB/s, and connections idle for 10 s, are closed by uWebSockets.js itself (seen after 12 s): the
 //   handler sees an abort. A handler may take as long as it likes once the body is there.
 // - A header name with an underscore or a dot is never parsed by this version: such a request ends unanswered after 10 s.
+// - Requests whose end could be read in two ways are refused and end their connection (exchange.ts, isMisframed). Chunk
+//   extensions and trailers are not understood by this version: the connection ends, at the latest after 10 s.
 // - A second request on a connection whose first is not answered yet (pipelining) closes that connection.
 // - An upgrade that was decided later runs in its own turn of the event loop: inside another socket's callback the parser
 //   would take the new WebSocket for that socket's. And it runs under the cork of another socket, see donor.ts.
@@ -71,6 +73,8 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
   ): void {
     const exchange = new Exchange(res, req, routePath, onRequest ? performance.now() : 0)
     active += 1
+    // Later, because then the native side closes the connection if anything came behind this request.
+    if (exchange.misframed) return void setImmediate(finish, exchange, replyFromError(misframed()))
     try {
       if (closing) throw new AppError('shutting_down', 'The server is shutting down; try again.', { retryAfter: 1 })
       work(exchange)
@@ -150,8 +154,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
     context: Native.us_socket_context_t,
   ): void {
     const key = req.getHeader('sec-websocket-key')
-    // With `Connection: close` the native side closes the connection in the middle of upgrading it (a use after free).
-    if (!/\bupgrade\b/i.test(req.getHeader('connection'))) throw needsHandshake()
+    if (!isHandshake(req)) throw needsHandshake()
     exchange.params = paramsFromPath(req, names)
     exchange.remoteAddress // The address is gone after an upgrade; asking for it keeps it.
     const complete = (grant: Grant<D>, later: boolean) => {
@@ -327,6 +330,23 @@ export function replyFromError(error: unknown): HttpReply {
 
 function needsHandshake(): AppError {
   return new AppError('bad_request', 'This path is a WebSocket; connect with a WebSocket client.')
+}
+
+/** The native side looks at the key alone. */
+function isHandshake(req: Native.HttpRequest): boolean {
+  return (
+    // With `Connection: close` it closes the connection in the middle of upgrading it (a use after free).
+    /\bupgrade\b/i.test(req.getHeader('connection')) &&
+    req.getHeader('upgrade').toLowerCase() === 'websocket' &&
+    req.getHeader('sec-websocket-version') === '13' &&
+    // The bytes of a body would be read as frames.
+    /^0*$/.test(req.getHeader('content-length')) &&
+    req.getHeader('transfer-encoding') === ''
+  )
+}
+
+function misframed(): AppError {
+  return new AppError('bad_request', 'The length of the body is ambiguous: send one Content-Length, or chunks.')
 }
 
 function namesFromPattern(pattern: string): string[] {

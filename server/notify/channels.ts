@@ -7,7 +7,8 @@ import { actions, levels, statuses } from '../protocol.ts'
 export const channel = 'mesher'
 
 const Id = z.string().regex(/^[1-9][0-9]{0,18}$/)
-const Xid = z.string().regex(/^[0-9]{1,20}$/)
+/** At most what PostgreSQL takes as xid8: clients are handed it as their cursor, and come back with it. */
+const Xid = z.string().refine((text) => /^[0-9]{1,20}$/.test(text) && BigInt(text) < 2n ** 64n)
 const Time = z.iso.datetime({ offset: true })
 const Text = z.string().nullish()
 

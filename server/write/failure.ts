@@ -12,6 +12,8 @@ export type Failure = 'away' | 'retry' | 'blocked' | 'data' | 'no_partition' | '
 interface PgError {
   code?: unknown
   constraint?: unknown
+  /** PostgreSQL's source file. */
+  file?: unknown
 }
 
 const retry = new Set(['40001', '40P01', 'MS001'])
@@ -19,13 +21,15 @@ const awayClasses = new Set(['08', '53', '57', '58'])
 const dataClasses = new Set(['22', '23', '54'])
 
 export function failureOf(error: unknown): Failure {
-  const { code, constraint } = (error ?? {}) as PgError
+  const { code, constraint, file } = (error ?? {}) as PgError
   // Errors without a SQLSTATE come from the socket: refused, reset, timed out, ended.
   if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code) || /^E[A-Z]+$/.test(code)) return 'away'
   if (code === '55P03') return 'blocked'
   if (code === 'MS002') return 'no_project'
   if (retry.has(code)) return 'retry'
   if (code === '23514' && constraint === undefined) return 'no_partition'
+  // The notification queue is full, because somebody who listens does not read; a row too large for an index is 54000, too.
+  if (code === '54000' && file === 'async.c') return 'away'
   // 25006: a standby after failover; 57014 is a statement that was cancelled by hand.
   if (code === '25006' || awayClasses.has(code.slice(0, 2))) return 'away'
   if (dataClasses.has(code.slice(0, 2))) return 'data'

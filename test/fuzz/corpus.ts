@@ -24,7 +24,11 @@ export const events: Buffer[] = envelopes.map((bytes) => {
 export const eventValues: unknown[] = [
   ...events.map((bytes) => JSON.parse(bytes.toString()) as unknown),
   { message: 'text' },
-  { logentry: { message: '%s of {0} and %(name)s', params: ['a', 2, { b: null }] }, tags: [['a', 'b']], level: 'fatal' },
+  {
+    logentry: { message: '%s of {0} and %(name)s', params: ['a', 2, { b: null }] },
+    tags: [['a', 'b']],
+    level: 'fatal',
+  },
   { message: 'x', fingerprint: ['{{ default }}', 'a'], user: { id: 1, email: 'a@b.c' }, timestamp: 1_767_225_600.5 },
   { threads: { values: [{ crashed: true, stacktrace: { frames: [{ function: 'f', filename: 'f.js' }] } }] } },
 ]
@@ -96,7 +100,11 @@ export const clientMessages: unknown[] = [
   { type: 'ping' },
 ]
 
-export const cursors = ['7300000000000000000.00000001-751', '1.0000000A-0', '18446744073709551615.FFFFFFFF-18446744073709551615']
+export const cursors = [
+  '7300000000000000000.00000001-751',
+  '1.0000000A-0',
+  '18446744073709551615.FFFFFFFF-18446744073709551615',
+]
 
 export const credentials = [
   'Sentry sentry_key=0123456789abcdef0123456789abcdef, sentry_version=7, sentry_client=sentry.node/11',

@@ -1,6 +1,7 @@
 // Several servers as processes, each with its own way to the database, which may be broken. Whatever ends one, it is
 // started again.
 
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ServerProcess, startProcess } from '../support/process.ts'
 import { createProxy, type DatabaseProxy } from '../support/proxy.ts'
@@ -36,7 +37,13 @@ export async function startFleet(scope: Scope, world: World, story: Story, count
   const sent = new WeakMap<ServerProcess, string>()
 
   const start = (proxy: DatabaseProxy) =>
-    startProcess(scope, { DATABASE_URL: proxy.url, LOG_LEVEL: 'warn', DATABASE_GRACE: '2' })
+    startProcess(scope, {
+      DATABASE_URL: proxy.url,
+      // Not the checkout's, whose first-start.json would be brought up to date with this database.
+      DATA_DIR: join(world.folder, 'none'),
+      LOG_LEVEL: 'warn',
+      DATABASE_GRACE: '2',
+    })
 
   async function keep(slot: Slot): Promise<void> {
     while (!stopping) {

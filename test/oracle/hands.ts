@@ -7,7 +7,7 @@ import { createRandom, type Random } from '../support/random.ts'
 import type { Fleet } from './fleet.ts'
 import type { Story } from './story.ts'
 import type { Traffic } from './traffic.ts'
-import { isAway, type World } from './world.ts'
+import { isAway, isContention, type World } from './world.ts'
 
 export interface Hands {
   /** Resolves when no transaction of theirs is open. */
@@ -21,9 +21,6 @@ export interface HandsOptions {
   traffic: Traffic
   seed: number
 }
-
-/** Deadlock, somebody's lock, serialization; 57014 is a statement that took too long. */
-const contention = new Set(['40P01', '55P03', '40001', '57014'])
 
 export function startHands({ world, fleet, story, traffic, seed }: HandsOptions): Hands {
   const life = new AbortController()
@@ -94,7 +91,10 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
         random.below(5),
       ]),
     'updates all issues': (on, projectId, random) =>
-      on.query('update issues set status = $2 where project_id = $1', [projectId, random.pick(['unresolved', 'resolved'])]),
+      on.query('update issues set status = $2 where project_id = $1', [
+        projectId,
+        random.pick(['unresolved', 'resolved']),
+      ]),
     'assigns in two projects': (on, _, random) =>
       on.query('update issues set assigned_to = $1 where id % 7 = 0', [random.pick(['ada', 'grace', null])]),
     'swaps and swaps back': async (on, projectId) => {
@@ -115,7 +115,10 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
     },
     'keeps a transaction open': async (on, projectId, random) => {
       await on.query('begin')
-      await on.query(`update issues set status = $2 where project_id = $1 and ${someIssue}`, [projectId, status(random)])
+      await on.query(`update issues set status = $2 where project_id = $1 and ${someIssue}`, [
+        projectId,
+        status(random),
+      ])
       await pause(200 + random.below(2_000))
       await on.query(random.pick(['commit', 'rollback']))
     },
@@ -128,11 +131,12 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
     'makes an issue': (on, projectId, random) => insertIssues(on, projectId, 1, random),
     'makes 60 issues': (on, projectId, random) => insertIssues(on, projectId, 60, random),
     'makes 600 issues at once': (on, projectId, random) => insertIssues(on, projectId, 600, random),
-    'deletes an issue': (on, projectId) => on.query(`delete from issues where project_id = $1 and ${someIssue}`, [projectId]),
+    'deletes an issue': (on, projectId) =>
+      on.query(`delete from issues where project_id = $1 and ${someIssue}`, [projectId]),
     'deletes what was made by hand': (on, projectId) =>
       on.query("delete from issues where project_id = $1 and short_id like 'HAND-%'", [projectId]),
     'deletes a few issues': (on, projectId, random) =>
-      on.query("delete from issues where project_id = $1 and id % 23 = $2", [projectId, random.below(23)]),
+      on.query('delete from issues where project_id = $1 and id % 23 = $2', [projectId, random.below(23)]),
   }
   const names = Object.keys(deeds)
 
@@ -157,7 +161,7 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
       } catch (error) {
         const { code, message } = error as { code?: string; message: string }
         story.note(name, `${deed} of project ${projectId}: ${code ?? ''} ${message}`)
-        if (!isAway(error) && !contention.has(code ?? '')) story.wrong(`SQL by hand, ${deed}: ${code} ${message}`)
+        if (!isAway(error) && !isContention(error)) story.wrong(`SQL by hand, ${deed}: ${code} ${message}`)
         const failed: pg.Client | null = on
         await failed?.query('rollback').catch(() => {
           on = null

@@ -209,7 +209,7 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
       const random = createRandom(seed + 100 + p * 8 + index)
       // Three quarters of the traffic belong to the first project.
       const share = p === 0 ? 0.75 : 0.25 / (world.projects.length - 1)
-      running.push(run(project, doors(random)[index]!, random, (rate * share * world.projects.length) / (loops)))
+      running.push(run(project, doors(random)[index]!, random, (rate * share * world.projects.length) / loops))
     }
   }
 

@@ -21,6 +21,8 @@ export interface Project {
 }
 
 export interface World {
+  /** Private to this run, and gone after it. */
+  folder: string
   token: string
   projects: Project[]
   /** `sql` waits for a PostgreSQL that is away; `connect` does not. */
@@ -66,6 +68,7 @@ export async function createWorld(scope: Scope, options: { fsync: boolean }): Pr
   await query(url, await readFile(new URL('journal.sql', import.meta.url), 'utf8'))
 
   return {
+    folder,
     token: first.token,
     projects: [{ id: first.project_id, public_key: first.public_key }, other],
     database: {
@@ -101,3 +104,7 @@ export function isAway(error: unknown): boolean {
   const { code } = error as { code?: string }
   return !code || /^E[A-Z]+$/.test(code) || /^(08|53|57|58|54000)/.test(code)
 }
+
+/** Deadlock, somebody's lock, serialization, a statement that took too long. */
+export const isContention = (error: unknown) =>
+  ['40P01', '55P03', '40001', '57014'].includes((error as { code?: string }).code ?? '')

@@ -32,15 +32,25 @@ export interface RawOptions {
 }
 
 export async function dialRaw(port: number, { head = false }: RawOptions = {}): Promise<RawConnection> {
-  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
   const answers: RawAnswer[] = []
   let rest: Buffer = Buffer.alloc(0)
   let taken = 0
   let over = false
   let wake = () => {}
+  function readAnswers() {
+    // What follows an upgrade is not HTTP.
+    while (answers.at(-1)?.status !== 101) {
+      const found = parseAnswer(rest, { head, over })
+      if (found === null) break
+      answers.push(found.answer)
+      rest = rest.subarray(found.length)
+    }
+  }
   const end = new Promise<void>((resolve) => {
     const finish = () => {
       over = true
+      readAnswers()
       wake()
       resolve()
     }
@@ -50,13 +60,7 @@ export async function dialRaw(port: number, { head = false }: RawOptions = {}): 
   socket.on('error', () => {})
   socket.on('data', (chunk) => {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-    // What follows an upgrade is not HTTP.
-    while (answers.at(-1)?.status !== 101) {
-      const found = parseAnswer(rest, head)
-      if (found === null) break
-      answers.push(found.answer)
-      rest = rest.subarray(found.length)
-    }
+    readAnswers()
     wake()
   })
   await once(socket, 'connect')
@@ -81,8 +85,14 @@ export async function dialRaw(port: number, { head = false }: RawOptions = {}): 
   }
 }
 
+interface State {
+  head: boolean
+  /** Nothing more can come. */
+  over: boolean
+}
+
 /** Null when the bytes are not one whole answer (yet). */
-function parseAnswer(bytes: Buffer, head: boolean): { answer: RawAnswer; length: number } | null {
+function parseAnswer(bytes: Buffer, { head, over }: State): { answer: RawAnswer; length: number } | null {
   const headEnd = bytes.indexOf('\r\n\r\n')
   if (headEnd === -1) return null
   const [first = '', ...lines] = bytes.toString('latin1', 0, headEnd).split('\r\n')
@@ -95,8 +105,15 @@ function parseAnswer(bytes: Buffer, head: boolean): { answer: RawAnswer; length:
     headers.set(name.toLowerCase(), value)
   }
   const start = headEnd + 4
-  const bodyless = head || /^(1..|204|304)$/.test(status)
-  const length = start + (bodyless ? 0 : Number(headers.get('content-length') ?? 0))
+  const length = start + bodyLength()
   if (bytes.length < length) return null
   return { answer: { status: Number(status), headers, body: bytes.toString('utf8', start, length) }, length }
+
+  function bodyLength(): number {
+    const declared = headers.get('content-length')
+    if (head || /^(1..|204|304)$/.test(status!)) return 0
+    if (declared !== undefined) return Number(declared)
+    // To the end of the connection: the answers that uWebSockets.js gives by itself.
+    return over && headers.get('connection') === 'close' ? bytes.length - start : Number.POSITIVE_INFINITY
+  }
 }
