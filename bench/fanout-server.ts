@@ -78,10 +78,8 @@ const access = { token_id: '1', token_name: 'bench', organization_id: '1' }
 server.socket(
   streamSocket({
     relay,
-    read(_projectId, _since, begin) {
-      begin()
-      return replay.read()
-    },
+    read: replay.read,
+    limit: (work) => work(),
     authenticate: async () => access,
     project: async () => ({ id: '1', slug: 'app', name: 'App' }),
     log,

@@ -305,3 +305,6 @@ begin
   return v_batches;
 end $$;
 comment on function fold_issue_tags is 'Adds what batches counted in issue_tag_deltas to issue_tags.';
+
+-- The days around now, so that events can be written through psql alone; a running server makes more ahead.
+select ensure_event_partitions((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + 1);

@@ -5,6 +5,7 @@
 import { createKeys } from './access/keys.ts'
 import { findRevoked } from './access/revoked.ts'
 import { createTokens } from './access/tokens.ts'
+import { sendBeat } from './db/beat.ts'
 import { createTagFolder } from './db/fold.ts'
 import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
@@ -57,8 +58,18 @@ export interface App extends Service {
   readonly port: number
 }
 
-/** Replays that read the tables at the same time: each may hold maxReplay changes in memory. */
-const replaysAtOnce = 4
+/** Milliseconds that begun requests get at shutdown; the writer and the database need the rest of the five seconds. */
+const finishWithin = 2_000
+
+const pause = (milliseconds: number) =>
+  new Promise<void>((resolve) => {
+    setTimeout(resolve, milliseconds).unref()
+  })
+
+const knownMethods = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
+
+/** Sockets that read and send a replay at the same time: each may hold maxReplay changes, some 18 MB. */
+const replaysAtOnce = 8
 
 export function createApp(config: AppConfig, options: AppOptions): App {
   const { log } = options
@@ -72,10 +83,11 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const keys = createKeys(db, now)
   const tokens = createTokens(db, now)
   const replay = createReplay(pool)
-  const limitReplays = createLimit(replaysAtOnce)
   const server = createHttpServer({
     log,
-    onRequest: (method, route, status, seconds) => metrics.requests.observe({ method, route, status }, seconds),
+    // Anybody can send any method: as a label it would be a series of its own.
+    onRequest: (method, route, status, seconds) =>
+      metrics.requests.observe({ method: knownMethods.has(method) ? method : 'other', route, status }, seconds),
   })
   const relay = createRelay({
     publish: (topic, text) => void server.publish(topic, text),
@@ -109,11 +121,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const ingest = ingestSocket({ accept, log })
   const streams = streamSocket({
     relay,
-    read: (projectId, since, begin) =>
-      limitReplays(() => {
-        begin()
-        return replay.read(projectId, since)
-      }),
+    read: replay.read,
+    limit: createLimit(replaysAtOnce),
     authenticate: tokens.authenticate,
     project: tokens.project,
     log,
@@ -160,13 +169,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
 
   const listener = createListener({
     databaseUrl,
-    async beat({ from, beat }) {
-      await heartbeats.query(
-        `select pg_notify('mesher', json_build_object('action', 'heartbeat', 'from', $1::text, 'beat', $2::int,
-           'cursor', pg_snapshot_xmin(pg_current_snapshot())::text)::text)`,
-        [from, beat],
-      )
-    },
+    beat: (payload) => sendBeat(heartbeats, payload),
     onNotification: heard,
     onConnected() {
       relay.connected()
@@ -224,7 +227,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
       stopping = true
       server.closeListener()
       streams.shutDown()
-      await Promise.all([server.idle(), ingest.drain()])
+      // A client that never ends its request is not waited for; what it sent is not answered, and not lost to anybody.
+      await Promise.race([Promise.all([server.idle(), ingest.drain()]), pause(finishWithin)])
     },
   }
   // Last of all, so that what the writer still commits reaches whoever is still connected.

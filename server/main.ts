@@ -30,10 +30,12 @@ async function start(config: Config, parts: Part[], log: Log): Promise<void> {
   const databaseUrl = config.databaseUrl ?? (await startEmbedded(config, parts, log))
   await migrate(databaseUrl, log)
   const first = await firstStart(databaseUrl, log)
+  // Before anything that can still fail: the token is known only now.
+  if (first) await saveFirstStart(config.dataDir, firstStartFacts(urlFrom(config, config.port), databaseUrl, first))
   const app = createApp({ ...config, databaseUrl }, { log })
   parts.push(app)
   await app.start()
-  const url = config.publicUrl ?? `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${app.port}`
+  const url = urlFrom(config, app.port)
   console.log(`Mesher is running at ${url}`)
   if (first) {
     const facts = firstStartFacts(url, databaseUrl, first)
@@ -42,6 +44,13 @@ async function start(config: Config, parts: Part[], log: Log): Promise<void> {
     const savedAt = await refreshFirstStart(config.dataDir, url, databaseUrl)
     if (savedAt) console.log(`DSN and token are in ${savedAt}`)
   }
+}
+
+/** What this machine can open: an address that stands for all of them is none to connect to. */
+function urlFrom(config: Config, port: number): string {
+  const { host } = config
+  const shown = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
+  return config.publicUrl ?? `http://${shown}:${port}`
 }
 
 /** The database is the first part, so it is the last to stop. */

@@ -45,10 +45,17 @@ export const sampledAbove = 200
 /** More missed changes than this, counted over events and issues, are answered with `resync`. */
 export const maxReplay = 10_000
 
+/** Empty texts stand for nothing, as an empty list does: forms send them. */
+const withoutEmpty = (value: unknown) =>
+  value === '' ? [] : Array.isArray(value) ? value.filter((one) => one !== '') : value
+
 const oneOrMany = <T extends z.ZodType>(item: T, most: number) =>
-  z
-    .union([item, z.array(item).max(most)])
-    .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[])
+  z.preprocess(
+    withoutEmpty,
+    z
+      .union([item, z.array(item).max(most)])
+      .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]),
+  )
 
 /** Empty lists mean all. `environment` matches by its exact text. */
 export const Filters = z.strictObject({

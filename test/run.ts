@@ -43,6 +43,8 @@ async function runWith(databaseUrl: string): Promise<number> {
     ],
     { stdio: 'inherit', env: { ...process.env, TEST_DATABASE_URL: databaseUrl, TEST_TEMPLATE: template } },
   )
+  // Ctrl-C reaches the child by the terminal; a plain kill does not. Either way the database is stopped afterwards.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)))
 }
 

@@ -2,6 +2,7 @@
 // bits. Answers are cached for a short while and forgotten as soon as a token is revoked (channel mesher, action tokens).
 
 import { createHash, randomBytes } from 'node:crypto'
+import { sql } from 'kysely'
 import type { Db } from '../db/pool.ts'
 import { AppError } from '../errors.ts'
 
@@ -45,13 +46,31 @@ export interface Tokens {
 
 export function createTokens(db: Db, now: () => number): Tokens {
   const cache = new Map<string, { access: Access; until: number }>()
+  const asked = new Map<string, Promise<Access>>()
+  const noted = new Map<string, number>()
   let generation = 0
 
-  async function find(text: string): Promise<Access> {
+  /** By the minute, and never waited for: somebody's open transaction on the row is nobody's business here. */
+  function noteUse(id: string) {
+    if (now() - (noted.get(id) ?? 0) < 60_000) return
+    noted.set(id, now())
+    sql`update api_tokens set last_used_at = now() where id = (
+          select id from api_tokens where id = ${id} for update skip locked)`
+      .execute(db)
+      .catch(() => noted.delete(id))
+  }
+
+  function find(text: string): Access | Promise<Access> {
     const key = hashOf(text).toString('base64')
     const cached = cache.get(key)
     if (cached && cached.until > now()) return cached.access
     cache.delete(key)
+    const asking = asked.get(key) ?? load(text, key).finally(() => asked.delete(key))
+    asked.set(key, asking)
+    return asking
+  }
+
+  async function load(text: string, key: string): Promise<Access> {
     const before = generation
     const row = await db
       .selectFrom('api_tokens')
@@ -60,7 +79,7 @@ export function createTokens(db: Db, now: () => number): Tokens {
       .where('revoked_at', 'is', null)
       .executeTakeFirst()
     if (!row) throw new AppError('unauthenticated', 'This API token is unknown or revoked: make a new one')
-    await db.updateTable('api_tokens').set({ last_used_at: new Date() }).where('id', '=', row.id).execute()
+    noteUse(row.id)
     const access = { token_id: row.id, token_name: row.name, organization_id: row.organization_id }
     // What was read while a token was revoked is not cached: it may be the old answer.
     if (before === generation) {
@@ -95,10 +114,12 @@ export function createTokens(db: Db, now: () => number): Tokens {
     projects: (access) => projectsOf(access).orderBy('id').execute(),
     forget(tokenId) {
       generation += 1
+      asked.clear()
       for (const [key, { access }] of cache) if (access.token_id === tokenId) cache.delete(key)
     },
     forgetAll() {
       generation += 1
+      asked.clear()
       cache.clear()
     },
   }

@@ -48,7 +48,8 @@ export function createMaintenance(databaseUrl: string, log: Log): Service & { ru
     },
     async stop() {
       clearInterval(timer)
-      await running?.catch(() => {})
+      // A long removal is not waited for: PostgreSQL undoes what was not committed when the connection goes.
+      await Promise.race([running?.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 500).unref())])
     },
     run,
   }

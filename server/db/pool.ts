@@ -55,8 +55,8 @@ function patientPool(pool: pg.Pool): PostgresPool {
   }
 }
 
-/** Classes of SQLSTATE that say so; errors of the socket have none. */
-const away = /^(08|53|57|58)/
+/** SQLSTATEs that say so; errors of the socket have none. 54000 is a full queue of notifications. */
+const away = /^(08|53|57|58|54000)/
 
 function unavailable(error: unknown): never {
   const { code } = error as { code?: unknown }

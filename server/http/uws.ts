@@ -8,6 +8,7 @@
 // - Bodies slower than 16 KB/s, and connections idle for 10 s, are closed by uWebSockets.js itself (seen after 12 s): the
 //   handler sees an abort. A handler may take as long as it likes once the body is there.
 // - A header name with an underscore or a dot is never parsed by this version: such a request ends unanswered after 10 s.
+// - A request line that comes in two pieces is answered 505 by this version: what is long belongs in a body or a message.
 // - Requests whose end could be read in two ways are refused and end their connection (exchange.ts, isMisframed). Chunk
 //   extensions and trailers are not understood by this version: the connection ends, at the latest after 10 s.
 // - A second request on a connection whose first is not answered yet (pipelining) closes that connection.

@@ -12,7 +12,14 @@ const Xid = z.string().refine((text) => /^[0-9]{1,20}$/.test(text) && BigInt(tex
 const Time = z.iso.datetime({ offset: true })
 const Text = z.string().nullish()
 
-const Counted = { project_id: Id, unresolved: z.int().min(0), version: z.int().min(0), cursor: Xid }
+const Counted = {
+  project_id: Id,
+  unresolved: z.int().min(0),
+  version: z.int().min(0),
+  cursor: Xid,
+  /** Entries that were committed and cannot be read; set by parseNotification. */
+  unreadable: z.int().default(0),
+}
 
 /** An event as mesher_event_entry writes it; absent means null. */
 export const EventEntry = z.object({
@@ -58,9 +65,18 @@ export const ChangeEntry = z.object({
 })
 export type ChangeEntry = z.output<typeof ChangeEntry>
 
+/** Those entries that can be read: rows that somebody made by hand may hold what no message can say. */
+const entriesOf = <T extends z.ZodType>(entry: T) =>
+  z.array(z.unknown()).transform((rows) =>
+    rows.flatMap((row) => {
+      const read = entry.safeParse(row)
+      return read.success ? [read.data] : []
+    }),
+  )
+
 export const Notification = z.discriminatedUnion('action', [
-  z.object({ action: z.literal('events'), ...Counted, events: z.array(EventEntry) }),
-  z.object({ action: z.literal('issues'), ...Counted, issues: z.array(ChangeEntry) }),
+  z.object({ action: z.literal('events'), ...Counted, events: entriesOf(EventEntry) }),
+  z.object({ action: z.literal('issues'), ...Counted, issues: entriesOf(ChangeEntry) }),
   z.object({ action: z.literal('bulk'), ...Counted, changes: z.int() }),
   z.object({ action: z.literal('keys'), project_id: Id, public_key: z.string(), revoked: z.boolean() }),
   z.object({ action: z.literal('tokens'), token_id: Id, revoked: z.boolean() }),
@@ -71,8 +87,13 @@ export type Notification = z.output<typeof Notification>
 /** Null when the payload is nobody's of ours. */
 export function parseNotification(payload: string): Notification | null {
   try {
-    const parsed = Notification.safeParse(JSON.parse(payload))
-    return parsed.success ? parsed.data : null
+    const raw = JSON.parse(payload)
+    const parsed = Notification.safeParse(raw)
+    if (!parsed.success) return null
+    const { data } = parsed
+    if (data.action === 'events') data.unreadable = raw.events.length - data.events.length
+    if (data.action === 'issues') data.unreadable = raw.issues.length - data.issues.length
+    return data
   } catch {
     return null
   }

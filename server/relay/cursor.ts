@@ -13,10 +13,9 @@ export const cursorFrom = ({ epoch, xid }: Position): string => `${epoch}-${xid}
 /** PostgreSQL refuses a larger xid8. */
 const lastXid = 2n ** 64n - 1n
 
-/** Null when the text is no cursor of ours. */
-export function parseCursor(text: string): Position | null {
+/** A text that is no cursor of ours is one of another epoch: its client has to read state anew, and is told so. */
+export function parseCursor(text: string): Position {
   const match = /^([0-9]{1,20}\.[0-9A-F]{8})-([0-9]{1,20})$/.exec(text)
-  if (!match) return null
-  const xid = BigInt(match[2]!)
-  return xid > lastXid ? null : { epoch: match[1]!, xid }
+  const xid = BigInt(match?.[2] ?? 0)
+  return match && xid <= lastXid ? { epoch: match[1]!, xid } : { epoch: '', xid: 0n }
 }

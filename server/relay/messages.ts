@@ -59,9 +59,9 @@ export function issueChange(projectId: string, cursor: string, entry: ChangeEntr
 }
 
 /** More changed at once than is told one by one: read state anew. */
-export function resyncChange(project_id: string, cursor: string, activityId: string): Change {
+export function resyncChange(project_id: string, cursor: string, xid: string): Change {
   const text = encode({ type: 'resync', project_id, reason: 'bulk_change', cursor })
-  return { key: `a${activityId}`, event: null, text }
+  return { key: `x${xid}`, event: null, text }
 }
 
 const isoTime = (text: string) => new Date(text).toISOString()

@@ -91,6 +91,8 @@ interface OpenTap {
   overflow: boolean
 }
 
+/** More transactions than pass between two heartbeats of any server. */
+const farAhead = 10_000_000n
 /** A joining socket that would have to be sent more than this reads the tables again. */
 const tapBytes = 512 * 1024
 /** Milliseconds between the points of the trail, and how many are kept. */
@@ -120,9 +122,10 @@ export function createRelay(options: RelayOptions): Relay {
 
   const cursor = () => cursorFrom(position)
 
+  /** Anybody who may connect to the database can NOTIFY: a horizon that transactions cannot have reached is not believed. */
   function advance(xid: string) {
     const at = BigInt(xid)
-    if (at > position.xid) position = { epoch: position.epoch, xid: at }
+    if (at > position.xid && at - position.xid < farAhead) position = { epoch: position.epoch, xid: at }
   }
 
   function schedule() {
@@ -213,23 +216,26 @@ export function createRelay(options: RelayOptions): Relay {
     )
   }
 
+  /** Something was committed that is not told one by one. */
+  function sendResync(stream: Stream) {
+    const { project_id } = stream
+    send(stream, encode({ type: 'resync', project_id, reason: 'bulk_change', cursor: cursor() }))
+  }
+
   function deliver(notification: Counted, seen?: Set<string>) {
     const stream = streams.get(notification.project_id)
     if (!stream) return
-    const { action } = notification
-    if (action === 'events')
+    if (notification.action === 'events')
       sendEvents(
         stream,
         notification.events.filter((entry) => !seen?.has(`e${entry.id}`)),
       )
-    if (action === 'issues')
+    if (notification.action === 'issues')
       sendIssues(
         stream,
         notification.issues.filter((entry) => !seen?.has(`a${entry.activity_id}`)),
       )
-    if (action === 'bulk') {
-      send(stream, encode({ type: 'resync', project_id: stream.project_id, reason: 'bulk_change', cursor: cursor() }))
-    }
+    if (notification.action === 'bulk' || notification.unreadable > 0) sendResync(stream)
     sendCount(stream, notification.unresolved, notification.version)
   }
 

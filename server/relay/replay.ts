@@ -63,9 +63,6 @@ const changesSince = `
 
 const ChangeRows = z.array(z.object({ kind: z.enum(['event', 'issue']), xid: z.string(), body: z.unknown() }))
 
-/** TRUNCATE has no rows to tell: tg_issues__truncated. */
-const Truncated = z.object({ action: z.literal('truncated'), activity_id: z.string() })
-
 export function createReplay(pool: pg.Pool): Replay {
   let epoch = ''
   return {
@@ -117,9 +114,11 @@ function snapshotFrom(epoch: string, row: Row): Omit<Snapshot, 'changes' | 'reas
 function changeFrom(projectId: string, horizon: Position, change: z.output<typeof ChangeRows>[number]): Change {
   const xid = BigInt(change.xid) < horizon.xid ? BigInt(change.xid) : horizon.xid
   const cursor = cursorFrom({ epoch: horizon.epoch, xid })
-  if (change.kind === 'event') return eventChange(projectId, cursor, EventEntry.parse(change.body))
-  const truncated = Truncated.safeParse(change.body)
-  return truncated.success
-    ? resyncChange(projectId, cursor, truncated.data.activity_id)
-    : issueChange(projectId, cursor, ChangeEntry.parse(change.body))
+  if (change.kind === 'event') {
+    const event = EventEntry.safeParse(change.body)
+    return event.success ? eventChange(projectId, cursor, event.data) : resyncChange(projectId, cursor, change.xid)
+  }
+  const issue = ChangeEntry.safeParse(change.body)
+  // TRUNCATE has no rows to tell (tg_issues__truncated), and what was made by hand may say what no message can.
+  return issue.success ? issueChange(projectId, cursor, issue.data) : resyncChange(projectId, cursor, change.xid)
 }

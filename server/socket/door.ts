@@ -4,7 +4,6 @@ import type { Access, Project } from '../access/tokens.ts'
 import { AppError } from '../errors.ts'
 import type { HttpRequest, SocketRoute } from '../http/types.ts'
 import { closeCodes, Filters, maxBufferedBytes } from '../protocol.ts'
-import { parseCursor } from '../relay/cursor.ts'
 import { createStreamSession, type StreamDeps, type StreamSession, type StreamStart } from './stream.ts'
 
 export interface StreamSocket {
@@ -144,9 +143,6 @@ function firstSubscription(query: string): { filters: Filters; sample: boolean; 
     throw new AppError('bad_request', `${issue.path.join('.')}: ${issue.message}`)
   }
   const since = search.get('since')
-  if (since !== null && !parseCursor(since)) {
-    throw new AppError('bad_request', 'since is not a cursor: take it from a message of this stream')
-  }
   const sample = search.get('sample') ?? 'true'
   if (sample !== 'true' && sample !== 'false') {
     throw new AppError('bad_request', 'sample is true or false')

@@ -27,8 +27,9 @@ export interface StreamSession {
 
 export interface StreamDeps {
   relay: { enter(projectId: string): Place; flush(): void; ready(): Promise<void> }
-  /** Reads the tables; bounded in how many run at once by whoever gives it. `begin` is called just before. */
-  read(projectId: string, since: Position | null, begin: () => void): Promise<Snapshot>
+  read(projectId: string, since: Position | null): Promise<Snapshot>
+  /** Bounds how many sockets read and send a replay at once; the others wait in line. */
+  limit<T>(work: () => Promise<T>): Promise<T>
   log: Log
   onGap?(): void
   /** Milliseconds that a socket may stay slow. */
@@ -54,6 +55,8 @@ interface Change {
 /** While a replay is sent, no more than this waits in the socket. */
 const replayBuffer = maxBufferedBytes / 4
 const mostWaitingMessages = 32
+/** Milliseconds that a socket may leave its replay unread: others wait in line behind it. */
+const joinLimit = 5_000
 /** How often a socket that joins in a storm reads the tables again. */
 const mostRounds = 3
 
@@ -111,40 +114,49 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     state = 'joining'
     let answerNow: Answer | null = answer
     // A tap that overflowed while a large replay was sent: once more, from there.
-    for (let from = since, round = 1; !peer.closed; round += 1) {
+    for (let from: Position | null = since, round = 1; from !== undefined && !peer.closed; round += 1) {
+      const position: Position | null = from
       await deps.relay.ready()
-      const read = await readPatiently(from)
-      try {
-        if (!read || peer.closed) return
-        const { snapshot, tap } = read
-        place.learn(snapshot)
-        await sendSnapshot(snapshot, from, answerNow)
-        answerNow = null
-        if (peer.closed) return
-        deps.relay.flush()
-        // More comes in than this socket can be sent: it goes live, and is told from where it misses something.
-        if (tap.overflow && round === mostRounds && gapCursor === '') gapCursor = cursorFrom(snapshot.position)
-        if (!tap.overflow || round === mostRounds) return goLive(snapshot, tap.messages, from !== null)
-        from = snapshot.position
-      } finally {
-        read?.tap.close()
-      }
+      // What was read stays in memory until it is sent, so no more than a few sockets do both at once.
+      const next: Position | undefined = await (position ? deps.limit : atOnce)(() =>
+        joinOnce(position, answerNow, round),
+      )
+      answerNow = null
+      if (next === undefined) return
+      from = next
+    }
+  }
+
+  const atOnce = <T>(work: () => Promise<T>): Promise<T> => work()
+
+  /** Where to read again from; undefined when the socket is live, or gone. */
+  async function joinOnce(from: Position | null, answer: Answer | null, round: number): Promise<Position | undefined> {
+    const read = await readPatiently(from)
+    try {
+      if (!read || peer.closed) return undefined
+      const { snapshot, tap } = read
+      place.learn(snapshot)
+      await sendSnapshot(snapshot, from, answer)
+      if (peer.closed) return undefined
+      deps.relay.flush()
+      if (tap.overflow && round < mostRounds) return snapshot.position
+      // More comes in than this socket can be sent: it goes live, and is told from where it misses something.
+      if (tap.overflow && gapCursor === '') gapCursor = cursorFrom(snapshot.position)
+      goLive(snapshot, tap.messages, from !== null)
+      return undefined
+    } finally {
+      read?.tap.close()
     }
   }
 
   /** A database that is away is waited for: the subscription is answered when it is in force, not before. */
   async function readPatiently(from: Position | null): Promise<{ snapshot: Snapshot; tap: Tap } | null> {
     for (let wait = 50; !peer.closed; wait = Math.min(wait * 2, 1_000)) {
-      let tap: Tap | undefined
+      const tap = place.tap(sample)
       try {
-        // Opened when the read begins, not while it stands in line behind others.
-        const begin = () => {
-          tap = place.tap(sample)
-        }
-        const snapshot = await deps.read(project_id, from, begin)
-        return { snapshot, tap: tap! }
+        return { snapshot: await deps.read(project_id, from), tap }
       } catch (error) {
-        tap?.close()
+        tap.close()
         deps.log.warn('stream.read_failed', { project_id, error })
         await new Promise((resolve) => setTimeout(resolve, wait))
       }
@@ -205,7 +217,8 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
         clearTimeout(timer)
         onDrain = () => {}
         if (slowSince === 0) slowSince = performance.now()
-        if (performance.now() - slowSince > slowLimit && peer.bufferedAmount() > replayBuffer) tooSlow()
+        const limit = state === 'joining' ? Math.min(slowLimit, joinLimit) : slowLimit
+        if (performance.now() - slowSince > limit && peer.bufferedAmount() > replayBuffer) tooSlow()
         if (peer.bufferedAmount() <= replayBuffer) slowSince = 0
         resolve()
       }
@@ -251,9 +264,6 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
 
   async function changeFilters({ filters: to, sample: toSample, since, ref }: Change): Promise<void> {
     const position = since === undefined ? null : parseCursor(since)
-    if (since !== undefined && !position) {
-      return refuse('bad_request', 'since is not a cursor: take it from a message of this stream', ref)
-    }
     const answer: Answer = ({ unresolved, cursor }) => ({
       type: 'filters_updated',
       project_id,

@@ -106,14 +106,14 @@ export function createBlocked(options: BlockedOptions): Blocked {
 
   /** True when the lock is gone, or nobody waits for it any more. */
   async function attempt(projectId: string, entry: Held): Promise<boolean> {
-    const batch = queue.takeBlocked(entry.lane, options.batchEvents, options.batchBytes)
-    if (batch.length === 0) return true
-    const waits = await writeKnown(projectId, entry, batch)
-    return waits === null
-      ? false
-      : waits.length === 0
-        ? queue.count(entry.lane) === 0
-        : writeHeld(projectId, entry, waits)
+    // All of the lane: what may pass must not stand behind what may not.
+    const lane = queue.takeBlocked(entry.lane, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
+    if (lane.length === 0) return true
+    const waits = await writeKnown(projectId, entry, lane)
+    if (waits === null) return false
+    if (waits.length === 0) return queue.count(entry.lane) === 0
+    queue.putBack(waits.slice(options.batchEvents))
+    return writeHeld(projectId, entry, waits.slice(0, options.batchEvents))
   }
 
   /** Events of issues that exist. Returns the others; null when it failed and all are back in the queue. */
@@ -127,21 +127,26 @@ export function createBlocked(options: BlockedOptions): Blocked {
     }
     const passing = batch.filter((waiting) => entry.known.has(waiting.event.fingerprint_hash))
     const waits = batch.filter((waiting) => !entry.known.has(waiting.event.fingerprint_hash))
-    if (passing.length === 0) return waits
-    try {
-      settle(passing, await connection.write(passing))
-    } catch (error) {
-      if (failureOf(error) === 'blocked') {
-        for (const { event } of passing)
-          if (entry.known.delete(event.fingerprint_hash)) entry.stuck.add(event.fingerprint_hash)
-        queue.putBack(batch)
+    for (let at = 0; at < passing.length; at += options.batchEvents) {
+      const part = passing.slice(at, at + options.batchEvents)
+      try {
+        settle(part, await connection.write(part))
+      } catch (error) {
+        queue.putBack(waits)
+        queue.putBack(passing.slice(at + options.batchEvents))
+        await putAside(entry, part, error)
         return null
       }
-      queue.putBack(waits)
-      await options.onOtherFailure(passing, error)
-      return null
     }
     return waits
+  }
+
+  /** Known, and yet it needs the lock; or it failed for another reason. */
+  async function putAside(entry: Held, part: Waiting[], error: unknown): Promise<void> {
+    if (failureOf(error) !== 'blocked') return options.onOtherFailure(part, error)
+    for (const { event } of part)
+      if (entry.known.delete(event.fingerprint_hash)) entry.stuck.add(event.fingerprint_hash)
+    queue.putBack(part)
   }
 
   async function writeHeld(projectId: string, entry: Held, batch: Waiting[]): Promise<boolean> {

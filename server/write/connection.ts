@@ -4,6 +4,7 @@ import pg from 'pg'
 import { connectionConfig } from '../db/pool.ts'
 import type { Outcome } from '../ingest/accept.ts'
 import { encodeBatch, ingestBatch } from './encode.ts'
+import { hasState } from './failure.ts'
 import type { Waiting } from './queue.ts'
 
 export interface WriterConnection {
@@ -52,6 +53,14 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     if (client !== lost) return
     client = null
     pid = null
+  }
+
+  /** After an error that PostgreSQL did not send nobody knows what this connection is still waiting for. */
+  function abandon() {
+    const lost = client
+    client = null
+    pid = null
+    void lost?.end().catch(() => {})
   }
 
   async function writeProject(
@@ -109,7 +118,9 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
         try {
           return await writeProjects(await connected(), batch, uncounted)
         } catch (error) {
-          if (!learnUncounted(error, uncounted)) throw error
+          if (learnUncounted(error, uncounted)) continue
+          if (!hasState(error)) abandon()
+          throw error
         }
       }
     },

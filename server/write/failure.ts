@@ -20,10 +20,18 @@ const retry = new Set(['40001', '40P01', 'MS001'])
 const awayClasses = new Set(['08', '53', '57', '58'])
 const dataClasses = new Set(['22', '23', '54'])
 
+/** Whether PostgreSQL sent this error; the socket's own have codes like ECONNRESET, or none. */
+export function hasState(error: unknown): error is PgError & { code: string } {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
+}
+
 export function failureOf(error: unknown): Failure {
-  const { code, constraint, file } = (error ?? {}) as PgError
-  // Errors without a SQLSTATE come from the socket: refused, reset, timed out, ended.
-  if (typeof code !== 'string' || !/^[0-9A-Z]{5}$/.test(code) || /^E[A-Z]+$/.test(code)) return 'away'
+  // A fault of this program, not of the connection.
+  if (error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError) return 'unknown'
+  // Refused, reset, timed out, ended.
+  if (!hasState(error)) return 'away'
+  const { code, constraint, file } = error
   if (code === '55P03') return 'blocked'
   if (code === 'MS002') return 'no_project'
   if (retry.has(code)) return 'retry'

@@ -305,7 +305,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
           for (const waiting of queue.expired(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY))
             waiting.reject(unavailable())
           wakeIfIdle()
-        }, 2_000)
+        }, 1_000)
         await idle
         await blocked.idle()
         clearTimeout(giveUp)

@@ -97,9 +97,8 @@ test('Notifications that are nobody’s of ours are ignored', async (t) => {
   const server = await startApp(t)
   const client = await server.stream()
   const stranger = await server.database.connect('stranger')
-  const { issue_id } = await server.send({ message: 'before' })
+  await server.send({ message: 'before' })
   const counted = { project_id: server.project_id, unresolved: 7, version: 99, cursor: '1' }
-  const event = { id: 'f'.repeat(32), issue_id, level: 'loud', platform: 'x', title: 'forged' }
   const garbage = [
     '',
     'hello',
@@ -110,10 +109,8 @@ test('Notifications that are nobody’s of ours are ignored', async (t) => {
     '{}',
     { action: 'dance', ...counted },
     { action: 'events', ...counted },
-    { action: 'events', ...counted, events: [event] },
     { action: 'events', ...counted, project_id: '0', events: [] },
     { action: 'events', ...counted, cursor: '-1', events: [] },
-    { action: 'issues', ...counted, issues: [{ action: 'created' }] },
     { action: 'issues', ...counted, unresolved: -1, issues: [] },
     { action: 'bulk', ...counted, changes: 'many' },
     { action: 'keys', public_key: server.public_key },
@@ -342,4 +339,21 @@ test('A socket that opens while a reconnected listener asks about revoked tokens
   for (const client of [first, second]) await client.next('event')
   await server.send({ message: 'and stay open' })
   for (const client of [first, second]) assert.equal((await client.next('event')).data.title, 'and stay open')
+})
+
+test('A row made by hand that no message can say is told as resync, live and to who was away, and stops nobody', async (t) => {
+  const server = await startApp(t)
+  const client = await server.stream()
+  const { issue_id } = await server.send({ message: 'ordinary' })
+  await client.next('event')
+  const since = client.cursor()
+  await server.database.sql(
+    "insert into events (project_id, issue_id, title, timestamp) values (1, $1, 'by hand', 'infinity')",
+    [issue_id],
+  )
+  assert.equal((await client.next('resync')).reason, 'bulk_change')
+  const back = await server.stream({ since })
+  await back.next('resync')
+  await server.send({ message: 'after' })
+  for (const one of [client, back]) await one.next('event', (message) => message.data.title === 'after')
 })

@@ -63,10 +63,8 @@ test('A stream is refused in the upgrade: 401 without a valid token, 404 for a p
     ['/stream/projects/secret', good, 404, 'not_found'],
     ['/stream/projects/%00', good, 404, 'not_found'],
     [`${own}?level=loud`, good, 400, 'bad_request'],
-    [`${own}?level=error&level=`, good, 400, 'bad_request'],
-    [`${own}?environment=`, good, 400, 'bad_request'],
     [`${own}?environment=${'x'.repeat(65)}`, good, 400, 'bad_request'],
-    [`${own}?since=0`, good, 400, 'bad_request'],
+    [`${own}?sample=some`, good, 400, 'bad_request'],
   ]
   for (const [path, headers, status, code] of refused) {
     const answer = await handshake(`${server.url}${path}`, headers)

@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict'
 import { isUtf8 } from 'node:buffer'
 import { once } from 'node:events'
-import type { TestContext } from 'node:test'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
 import { elementsFrom, startsArray } from '../../server/ingest/json.ts'
 import type { TestApp } from '../support/app.ts'
 import type { Random } from '../support/random.ts'
 import { dialRaw, type RawAnswer, type RawConnection } from '../support/raw.ts'
+import type { Scope } from '../support/scope.ts'
 import { within } from '../support/within.ts'
 import type { Target } from './cases.ts'
 import {
@@ -39,7 +39,7 @@ export interface Wire {
 
 const abreast = 6
 
-export async function openWire(t: TestContext, server: TestApp): Promise<Wire> {
+export async function openWire(t: Scope, server: TestApp): Promise<Wire> {
   const accepted = new Set<string>()
   const [token] = await server.database.sql<{ id: string }>('select id from api_tokens')
   const known: Known = { project_id: server.project_id, public_key: server.public_key, token_id: token!.id }
@@ -85,7 +85,7 @@ export async function openWire(t: TestContext, server: TestApp): Promise<Wire> {
 }
 
 /** A dashboard that sees everything and keeps none of it. */
-async function openWatcher(t: TestContext, server: TestApp): Promise<{ hear(eventId: string): Promise<void> }> {
+async function openWatcher(t: Scope, server: TestApp): Promise<{ hear(eventId: string): Promise<void> }> {
   const path = `${server.url.replace('http', 'ws')}/stream/projects/${server.project_id}?sample=false`
   const socket = new WebSocket(path, { headers: { authorization: `Bearer ${server.token}` } })
   t.after(() => socket.terminate())
@@ -122,7 +122,7 @@ async function openWatcher(t: TestContext, server: TestApp): Promise<{ hear(even
 }
 
 /** One request after the other on one connection. */
-function asker(t: TestContext, server: TestApp) {
+function asker(t: Scope, server: TestApp) {
   let connection: RawConnection | null = null
   t.after(() => connection?.socket.destroy())
   return async (bytes: Buffer[]): Promise<RawAnswer> => {
@@ -150,7 +150,7 @@ function requestBytes(method: string, target: string, headers: string[], body?: 
   return [Buffer.from(head, 'latin1'), ...(body?.length ? [body] : [])]
 }
 
-function doorTarget(t: TestContext, server: TestApp, accepted: Set<string>): Target {
+function doorTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
   const ask = asker(t, server)
   const paths: Record<Door, string> = {
     envelope: `/api/${server.project_id}/envelope/`,
@@ -178,7 +178,7 @@ function doorTarget(t: TestContext, server: TestApp, accepted: Set<string>): Tar
 }
 
 /** A socket that is opened again when it was closed. */
-function socketOf(t: TestContext, open: () => Promise<WebSocket>) {
+function socketOf(t: Scope, open: () => Promise<WebSocket>) {
   let socket: WebSocket | null = null
   t.after(() => socket?.terminate())
   return async () => {
@@ -224,7 +224,7 @@ async function answersOf(
   await within(`${count} answers`, heard, 30_000)
 }
 
-function ingestTarget(t: TestContext, server: TestApp, accepted: Set<string>): Target {
+function ingestTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
   const open = socketOf(t, async () => {
     const socket = new WebSocket(`${server.url.replace('http', 'ws')}/ingest?sentry_key=${server.public_key}`)
     await once(socket, 'open')
@@ -254,7 +254,7 @@ function repliesTo(frame: Buffer): number {
   }
 }
 
-function streamTarget(t: TestContext, server: TestApp): Target {
+function streamTarget(t: Scope, server: TestApp): Target {
   const headers = { authorization: `Bearer ${server.token}` }
   const path = `${server.url.replace('http', 'ws')}/stream/projects/${server.project_id}`
   const open = socketOf(t, async () => {
@@ -280,7 +280,7 @@ const handshakeHeaders = [
   'sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==',
 ]
 
-function streamQueryTarget(t: TestContext, server: TestApp): Target {
+function streamQueryTarget(t: Scope, server: TestApp): Target {
   const ask = asker(t, server)
   return async (random) => {
     const project = random.below(4) === 0 ? printable(pathPart(random)).replace(/[?#]/g, '_') : server.project_id
@@ -291,7 +291,7 @@ function streamQueryTarget(t: TestContext, server: TestApp): Target {
   }
 }
 
-function apiTarget(t: TestContext, server: TestApp): Target {
+function apiTarget(t: Scope, server: TestApp): Target {
   const ask = asker(t, server)
   const actions = ['resolve', 'unresolve', 'archive', 'discard', 'assign', 'delete', 'merge']
   return async (random) => {

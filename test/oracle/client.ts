@@ -4,7 +4,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { type Filters, levels, type ServerMessage } from '../../server/protocol.ts'
-import { parseCursor } from '../../server/relay/cursor.ts'
 import type { Random } from '../support/random.ts'
 import type { Fleet } from './fleet.ts'
 import type { Reader } from './reader.ts'
@@ -33,6 +32,8 @@ export interface Client {
 export interface ClientOptions {
   name: string
   temper: Temper
+  /** Takes samples in a storm. */
+  sample: boolean
   project_id: string
   world: World
   fleet: Fleet
@@ -43,7 +44,8 @@ export interface ClientOptions {
 
 type IssueMessage = Extract<ServerMessage, { type: 'issue' }>
 
-export function createClient({ name, temper, project_id, world, fleet, reader, story, random }: ClientOptions): Client {
+export function createClient(options: ClientOptions): Client {
+  const { name, temper, sample, project_id, world, fleet, reader, story, random } = options
   let socket: WebSocket | null = null
   let away = false
   let life = new AbortController()
@@ -58,6 +60,8 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
   /** Issue messages that came while state is read; null when it is not. */
   let reading: IssueMessage[] | null = null
   let reads = 0
+  /** `rate` said that events were left out: which ones is not known. */
+  let sampled = false
 
   // Where it stands.
   let wanted: Filters = someFilters()
@@ -67,13 +71,16 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
   const asked = new Map<number, string>()
   let ref = 0
   let periods: Period[] = []
+  /** What the answer just before asked for; `resync` behind it stands for that. */
+  let answered = ''
   /** Not told, and said so by `resync`. */
   let excused: { from: bigint; until: number }[] = []
   const counts = { connections: 0, gaps: 0, resyncs: 0, messages: 0 }
 
   const note = (what: string) => story.note(name, what)
   const pause = (ms: number) => delay(ms, undefined, { signal: life.signal }).catch(() => {})
-  const xidOf = (text: string) => parseCursor(text)?.xid ?? 0n
+  /** `<epoch>-<xid>`; the epoch is the same as long as the database lives. */
+  const xidOf = (text: string) => BigInt(text.split('-')[1] ?? 0)
   const show = ({ level, environment }: Filters) => `[${level}] [${environment}]`
 
   function someFilters(): Filters {
@@ -116,6 +123,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
     for (const one of wanted.level) query.append('level', one)
     for (const one of wanted.environment) query.append('environment', one)
     if (cursor !== '') query.append('since', cursor)
+    if (!sample) query.append('sample', 'false')
     const url = `${(await fleet.pick(random)).replace('http', 'ws')}/stream/projects/${project_id}?${query}`
     const fresh = new WebSocket(url, { headers: { authorization: `Bearer ${world.token}` } })
     fresh.on('error', () => {})
@@ -136,6 +144,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
     issues = new Map()
     periods = []
     excused = []
+    sampled = false
     allFilters = [wanted]
   }
 
@@ -154,6 +163,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
         counts.connections += 1
         unresolved = message.unresolved
         begin(filters, since)
+        answered = since
         note(`subscribed ${show(filters)} since ${since}, at ${message.cursor}`)
         if (since === '') readState()
         break
@@ -162,6 +172,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
         const from = asked.get(message.ref as number)
         asked.delete(message.ref as number)
         begin(message.filters, from ?? '')
+        answered = from ?? ''
         note(`has filters ${show(message.filters)} since ${from}, at ${message.cursor}`)
         break
       }
@@ -183,12 +194,19 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
       case 'resync':
         counts.resyncs += 1
         note(`resync ${message.reason} at ${message.cursor}`)
-        if (message.reason !== 'bulk_change') excused.push({ from: xidOf(resumeCursor()), until: Date.now() + 1 })
+        if (message.reason !== 'bulk_change') {
+          excused.push({ from: xidOf(answered === '' ? resumeCursor() : answered), until: Date.now() + 1 })
+        }
         readState()
+        break
+      case 'rate':
+        if (!sample) story.wrong(`${name} is shown samples, and asked for all`)
+        if (message.shown < message.events) sampled = true
         break
       case 'error':
         story.wrong(`${name} is answered ${JSON.stringify(message)}`)
     }
+    if (message.type !== 'subscribed' && message.type !== 'filters_updated') answered = ''
     if ('cursor' in message && asked.size === 0) cursor = message.cursor
   }
 
@@ -219,7 +237,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
     if (socket?.readyState !== WebSocket.OPEN) return
     ref += 1
     if (since !== '') asked.set(ref, since)
-    socket.send(JSON.stringify({ type: 'subscribe', filters: wanted, ref, ...(since === '' ? {} : { since }) }))
+    socket.send(JSON.stringify({ type: 'subscribe', filters: wanted, sample, ref, ...(since === '' ? {} : { since }) }))
   }
 
   async function disturbances(): Promise<void> {
@@ -259,7 +277,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
   function missing(truth: Truth): string[] {
     const isExcused = ({ xid, at }: { xid: bigint; at: number }) =>
       excused.some(({ from, until }) => xid >= from && at <= until)
-    const due = [...truth.events.values()].filter((event) => isOwed(periods, event) && !isExcused(event))
+    const due = sampled ? [] : [...truth.events.values()].filter((event) => isOwed(periods, event) && !isExcused(event))
     const lost = due.filter((event) => !event.gone && !events.has(event.id))
     const owedActions = new Map<string, { times: number; xids: bigint[] }>()
     for (const change of truth.changes) {
@@ -335,6 +353,7 @@ export function createClient({ name, temper, project_id, world, fleet, reader, s
       events = new Map()
       actions = new Map()
       excused = []
+      sampled = false
       foreign = []
       periods = [{ filters: wanted, since: from, from: Date.now() + 1 }]
       allFilters = [wanted]

@@ -1,4 +1,4 @@
-// What goes wrong in a data centre, one after the other; each is over when its promise resolves.
+// What goes wrong in a data centre; each is over when its promise resolves.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
@@ -157,9 +157,9 @@ export function startFaults({ world, fleet, story, seed, every, only }: FaultsOp
         await holder.query('rollback')
       }),
     // More than the buffers of a socket that is not read hold.
-    flood: () =>
+    flood: (random) =>
       stranger(async (on) => {
-        const project = world.projects[1]!.id
+        const project = random.pick(world.projects).id
         await on.query("set lock_timeout = '2s'")
         await on.query(
           `insert into issues (project_id, short_id, title, culprit, level)
@@ -185,6 +185,15 @@ export function startFaults({ world, fleet, story, seed, every, only }: FaultsOp
       await delay(300 + random.below(2_000))
       await Promise.all(open.map((one) => one.end().catch(() => {})))
     },
+  }
+
+  const { disk } = world
+  if (disk) {
+    faults['disk full'] = async (random) => {
+      await disk.fill()
+      await delay(500 + random.below(2_500))
+      await disk.free()
+    }
   }
 
   /** Those that end find their place taken. */
@@ -222,7 +231,8 @@ export function startFaults({ world, fleet, story, seed, every, only }: FaultsOp
     }
   }
 
-  const running = run(createRandom(seed + 300))
+  // Two at a time: what is mended by one may be broken by the other.
+  const running = Promise.all([run(createRandom(seed + 300)), run(createRandom(seed + 301))])
   running.catch(() => {})
   return {
     counts,

@@ -22,6 +22,8 @@ export interface OracleOptions {
   /** Events a second. */
   rate: number
   fsync: boolean
+  /** Where that is possible, a disk that may be filled. */
+  smallDisk: boolean
   /** Milliseconds between faults. */
   faultEvery: number
   faults?: string[]
@@ -53,7 +55,7 @@ const patience = 60_000
 export async function createOracle(scope: Scope, options: OracleOptions): Promise<Oracle> {
   const { seed, rate } = options
   const story = createStory()
-  const world = await createWorld(scope, { fsync: options.fsync })
+  const world = await createWorld(scope, options)
   const fleet = await startFleet(scope, world, story, options.servers)
   await fleet.ready(patience)
   const reader = createReader(world, fleet, createRandom(seed + 1))
@@ -63,7 +65,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
     const project_id = world.projects[Math.floor(index / tempers.length) % 3 === 2 ? 1 : 0]!.id
     const name = `client ${index + 1} (${temper}, project ${project_id})`
     const random = createRandom(seed + 400 + index)
-    return createClient({ name, temper, project_id, world, fleet, reader, story, random })
+    return createClient({ name, temper, sample: index % 4 === 3, project_id, world, fleet, reader, story, random })
   })
   scope.after(() => {
     for (const client of clients) client.leave()
@@ -77,10 +79,11 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
     throw new Error(
       [
         `seed ${seed}, round ${rounds}:`,
-        ...problems,
+        ...problems.slice(0, 12),
+        ...(problems.length > 12 ? [`and ${problems.length - 12} problems more`] : []),
         '',
         'What happened:',
-        ...story.last(40, [...who, 'fault', 'wrong', ...fleet.slots.map((slot) => slot.name)]),
+        ...story.last(40, [...who, 'fault', ...fleet.slots.map((slot) => slot.name)]),
         '',
         'What people did:',
         ...story.last(12, ['hand 1', 'hand 2']),
@@ -108,7 +111,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
   }
 
   async function settled(): Promise<void> {
-    await fleet.ready(patience).catch((error: Error) => fail([error.message]))
+    await fleet.ready(patience).catch((error: Error) => fail([...story.wrongs, error.message]))
     await Promise.all(clients.map((client) => client.settle()))
     const truths = new Map<string, Awaited<ReturnType<typeof readTruth>>>()
     for (const { id } of world.projects) truths.set(id, await readTruth(world, id))
@@ -123,6 +126,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
     const first = due[0]!
     fail(
       [
+        ...story.wrongs,
         ...due.slice(0, 5).flatMap(({ client, problems }) => problems.map((problem) => `${client.name} ${problem}`)),
         ...(due.length > 5 ? [`and ${due.length - 5} clients more`] : []),
       ],
@@ -152,7 +156,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
       await delay(ms)
       await faults.stop()
       await hands.stop()
-      await running.finish(patience).catch((error: Error) => fail([error.message]))
+      await running.finish(patience).catch((error: Error) => fail([...story.wrongs, error.message]))
       await settled()
       const problems = await databaseProblems(world, running)
       if (problems.length + story.wrongs.length > 0) fail([...story.wrongs, ...problems])

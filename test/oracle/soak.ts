@@ -4,6 +4,7 @@
 //   --seed N      the same run again, as far as threads allow
 //   --round N     seconds of a round (60)
 //   --quiet       no faults: for figures of a server that lives long
+//   --small-disk  the database on a disk of memory, which is filled now and then (root on Linux)
 //   --fault NAME  only this one; may be repeated
 
 import { readdir, readFile, readlink } from 'node:fs/promises'
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     clients: { type: 'string', default: '36' },
     seed: { type: 'string' },
     quiet: { type: 'boolean', default: false },
+    'small-disk': { type: 'boolean', default: false },
     fault: { type: 'string', multiple: true },
   },
 })
@@ -79,6 +81,7 @@ async function main(): Promise<void> {
       clients: number('clients'),
       rate: number('rate'),
       fsync: true,
+      smallDisk: values['small-disk'],
       faultEvery: 1_500,
       faults: values.quiet ? [] : values.fault,
     })

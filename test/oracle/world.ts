@@ -14,6 +14,7 @@ import { createLog } from '../../server/log.ts'
 import { createCluster } from '../../server/postgres/cluster.ts'
 import { query, type TestDatabase } from '../support/database.ts'
 import type { Scope } from '../support/scope.ts'
+import { type Disk, mountDisk } from './disk.ts'
 
 export interface Project {
   id: string
@@ -27,6 +28,8 @@ export interface World {
   projects: Project[]
   /** `sql` waits for a PostgreSQL that is away; `connect` does not. */
   database: TestDatabase
+  /** The one that the database is on; null when it is everybody's. */
+  disk: Disk | null
   /** The pid of PostgreSQL, when it runs. */
   postmaster(): Promise<number | null>
 }
@@ -36,12 +39,16 @@ export const maxConnections = 80
 const settings = {
   max_connections: String(maxConnections),
   track_commit_timestamp: 'on',
+  // As long as a round or two, so that it fits a small disk.
+  max_wal_size: '128MB',
   // 8 MB instead of 8 GB, so that somebody who does not read can fill it.
   max_notify_queue_pages: '1024',
 }
 
-export async function createWorld(scope: Scope, options: { fsync: boolean }): Promise<World> {
+export async function createWorld(scope: Scope, options: { fsync: boolean; smallDisk: boolean }): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), 'mesher-oracle-'))
+  scope.after(() => rm(folder, { recursive: true, force: true }))
+  const disk = options.smallDisk ? await mountDisk(scope, folder, 512) : null
   const dataDir = join(folder, 'data')
   const log = createLog('error', () => {})
   const unsafe = { fsync: 'off', full_page_writes: 'off' }
@@ -49,7 +56,6 @@ export async function createWorld(scope: Scope, options: { fsync: boolean }): Pr
   scope.after(async () => {
     const place = await realpath(join(dataDir, 'postgres')).catch(() => '')
     await cluster.stop()
-    await rm(folder, { recursive: true, force: true })
     if (place) await rm(place, { recursive: true, force: true })
   })
   const { databaseUrl: url } = await cluster.start()
@@ -69,6 +75,7 @@ export async function createWorld(scope: Scope, options: { fsync: boolean }): Pr
 
   return {
     folder,
+    disk,
     token: first.token,
     projects: [{ id: first.project_id, public_key: first.public_key }, other],
     database: {

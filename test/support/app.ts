@@ -1,11 +1,11 @@
 // A whole server in this process on a database of its own, stopped after the test.
 
 import { randomUUID } from 'node:crypto'
-import type { TestContext } from 'node:test'
 import { type App, type AppOptions, createApp } from '../../server/app.ts'
 import type { FirstStart } from '../../server/db/bootstrap.ts'
 import { createDatabase, firstStart, type TestDatabase } from './database.ts'
 import { createTestLog, type TestLog } from './log.ts'
+import type { Scope } from './scope.ts'
 import { openStream, type StreamClient, type StreamOptions } from './stream.ts'
 
 export interface TestApp extends FirstStart {
@@ -28,14 +28,14 @@ export interface TestAppOptions extends Omit<AppOptions, 'log'> {
   writers?: number
 }
 
-export async function startApp(t: TestContext, options: TestAppOptions = {}): Promise<TestApp> {
+export async function startApp(t: Scope, options: TestAppOptions = {}): Promise<TestApp> {
   const database = await createDatabase(t)
   return startAppOn(t, database, await firstStart(database), options)
 }
 
 /** Another server on a database that has one already. */
 export async function startAppOn(
-  t: TestContext,
+  t: Scope,
   database: TestDatabase,
   first: FirstStart,
   { databaseGrace = 2_000, writers = 2, ...options }: TestAppOptions = {},

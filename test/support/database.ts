@@ -2,12 +2,12 @@
 // hear each other. One that failed is kept, and how to look at it is printed.
 
 import { randomBytes } from 'node:crypto'
-import type { TestContext } from 'node:test'
 import pg from 'pg'
 import { bootstrap, type FirstStart } from '../../server/db/bootstrap.ts'
 import { migrate } from '../../server/db/migrate.ts'
 import { createDb, createPool } from '../../server/db/pool.ts'
 import { createLog } from '../../server/log.ts'
+import type { Scope } from './scope.ts'
 
 const quiet = createLog('error')
 
@@ -53,7 +53,7 @@ export interface TestDatabase {
 }
 
 /** `migrated: false` gives an empty one. */
-export async function createDatabase(t: TestContext, options: { migrated?: boolean } = {}): Promise<TestDatabase> {
+export async function createDatabase(t: Scope, options: { migrated?: boolean } = {}): Promise<TestDatabase> {
   const name = `mesher_test_${randomBytes(6).toString('hex')}`
   const template = process.env.TEST_TEMPLATE
   if (options.migrated === false || !template) await query(adminUrl(), `create database ${name}`)

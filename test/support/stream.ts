@@ -1,8 +1,8 @@
 // A stream client that keeps everything it was sent, so that a test may ask after the act for what came before.
 
-import type { TestContext } from 'node:test'
 import { WebSocket } from 'ws'
 import type { ServerMessage } from '../../server/protocol.ts'
+import type { Scope } from './scope.ts'
 
 export interface StreamOptions {
   level?: string[]
@@ -29,7 +29,7 @@ export interface StreamClient {
 
 const patience = 15_000
 
-export function openStream(t: TestContext, url: string, token: string, options: StreamOptions = {}): StreamClient {
+export function openStream(t: Scope, url: string, token: string, options: StreamOptions = {}): StreamClient {
   const query = new URLSearchParams()
   for (const level of options.level ?? []) query.append('level', level)
   for (const environment of options.environment ?? []) query.append('environment', environment)
