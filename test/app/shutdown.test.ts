@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, readFile, realpath, rm, stat } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -350,4 +351,38 @@ test('A database that cannot be reached is said in one line that does not hold i
   assert.deepEqual(await server.exit, { code: 1, signal: null })
   assert.match(server.stderr(), /^mesher: .*(ECONNREFUSED|refused).*$/m)
   assert.ok(!server.stderr().includes('top-secret'))
+})
+
+test('A first start that fails at the port has kept its token, and the next one says where', async (t) => {
+  const other = await createDatabase(t)
+  const holder = startProcess(t, { DATABASE_URL: other.url })
+  const { port } = new URL(await holder.url)
+  const database = await createDatabase(t)
+  const dataDir = await mkdtemp(join(tmpdir(), 'mesher-data-'))
+  t.after(() => rm(dataDir, { recursive: true, force: true }))
+  const failed = startProcess(t, { DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: port })
+  assert.equal((await failed.exit).code, 1)
+  const next = startProcess(t, { DATABASE_URL: database.url, DATA_DIR: dataDir })
+  const url = await next.url
+  const facts = JSON.parse(await readFile(join(dataDir, 'first-start.json'), 'utf8')) as Facts
+  const projects = await fetch(`${url}/api/v1/projects`, { headers: { authorization: `Bearer ${facts.token}` } })
+  assert.equal(projects.status, 200)
+  await eventually(() => assert.match(next.stdout(), /DSN and token are in .*first-start\.json/))
+})
+
+test('A request that never ends does not keep the server from stopping in order', async (t) => {
+  const database = await createDatabase(t)
+  const first = await firstStart(database)
+  const server = startProcess(t, { DATABASE_URL: database.url })
+  const { port } = new URL(await server.url)
+  const socket = connect(Number(port), '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.on('error', () => {})
+  socket.write(
+    `POST /api/v1/events?sentry_key=${first.public_key} HTTP/1.1\r\nhost: mesher\r\ncontent-length: 100\r\n\r\n{"mess`,
+  )
+  // What is answered on another connection after it shows that it has arrived.
+  await fetch(`http://127.0.0.1:${port}/healthz`)
+  server.child.kill('SIGTERM')
+  assert.deepEqual(await server.exit, { code: 0, signal: null })
 })

@@ -1,6 +1,9 @@
 // server/main.ts as a process of its own, so that it can be killed.
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { LogLine } from './log.ts'
 import type { Scope } from './scope.ts'
@@ -24,11 +27,13 @@ export interface ServerProcess {
   exit: Promise<Exit>
 }
 
-/** Killed after the test. Sees nothing of this process's environment but PATH. */
+/** Killed after the test. Sees nothing of this process's environment but PATH, and never the data of this checkout. */
 export function startProcess(t: Scope, env: Record<string, string>): ServerProcess {
+  const dataDir = mkdtempSync(join(tmpdir(), 'mesher-process-'))
+  t.after(() => rmSync(dataDir, { recursive: true, force: true }))
   const child = spawn(process.execPath, ['--import', 'tsx', 'server/main.ts'], {
     cwd: root,
-    env: { PATH: process.env.PATH ?? '', HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', ...env },
+    env: { PATH: process.env.PATH ?? '', HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', DATA_DIR: dataDir, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   t.after(() => child.kill('SIGKILL'))
