@@ -4,13 +4,15 @@ export function createLimit(most: number): <T>(work: () => Promise<T>) => Promis
   const line: (() => void)[] = []
   let running = 0
   return async (work) => {
-    if (running >= most) await new Promise<void>((resolve) => line.push(resolve))
-    running += 1
+    if (running < most) running += 1
+    else await new Promise<void>((resolve) => line.push(resolve))
     try {
       return await work()
     } finally {
-      running -= 1
-      line.shift()?.()
+      // A place is handed on, so that nobody who comes now takes it before the next in line.
+      const next = line.shift()
+      if (next) next()
+      else running -= 1
     }
   }
 }

@@ -14,6 +14,7 @@ import {
   inflateSync,
 } from 'node:zlib'
 import { AppError } from '../errors.ts'
+import { createLimit } from '../limit.ts'
 
 export const maxInflatedBytes = 40 * 1024 * 1024
 const maxSyncInput = 64 * 1024
@@ -36,7 +37,7 @@ const codecs: Record<string, Codec> = {
 export type DecodeBody = (bytes: Buffer, contentEncoding: string, most?: number) => Buffer | Promise<Buffer>
 
 export function createBodyDecoder(): DecodeBody {
-  const gate = createGate(maxConcurrent)
+  const gate = createLimit(maxConcurrent)
 
   function inflated(codec: Codec, bytes: Buffer, most: number): Buffer | Promise<Buffer> {
     if (bytes.length <= maxSyncInput) {
@@ -95,23 +96,6 @@ function deflateCodec(bytes: Buffer): Codec {
 /** RFC 1950: method 8, and the first two bytes are a multiple of 31. */
 function isZlib(bytes: Buffer): boolean {
   return bytes.length > 2 && (bytes[0]! & 0x0f) === 8 && bytes.readUInt16BE(0) % 31 === 0
-}
-
-function createGate(most: number): <T>(task: () => Promise<T>) => Promise<T> {
-  let running = 0
-  const waiting: (() => void)[] = []
-  return async (task) => {
-    if (running >= most) await new Promise<void>((resolve) => waiting.push(resolve))
-    else running++
-    try {
-      return await task()
-    } finally {
-      // The place is handed on, so that a newcomer cannot slip in between.
-      const next = waiting.shift()
-      if (next) next()
-      else running--
-    }
-  }
 }
 
 function isOverflow(error: unknown): boolean {

@@ -46,7 +46,7 @@ function show({ from, to, isType }: Import): string {
 }
 
 const flow = ['ingest', 'write', 'notify', 'relay', 'socket']
-const forEveryone = ['errors.ts', 'log.ts', 'service.ts', 'protocol.ts']
+const forEveryone = ['errors.ts', 'limit.ts', 'log.ts', 'service.ts', 'protocol.ts']
 const compositionRoots = ['main.ts', 'app.ts', 'cli']
 
 interface Knows {
@@ -63,7 +63,6 @@ const picture: Record<string, Knows> = {
   'log.ts': { values: [], types: [] },
   'service.ts': { values: [], types: [] },
   'protocol.ts': { values: [], types: [] },
-  'limit.ts': { values: [], types: [] },
   'metrics.ts': { values: [], types: [] },
   'config.ts': { values: [], types: [] },
   'first-start.ts': { values: [], types: ['db/bootstrap.ts'] },
