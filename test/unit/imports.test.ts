@@ -63,6 +63,7 @@ const picture: Record<string, Knows> = {
   'log.ts': { values: [], types: [] },
   'service.ts': { values: [], types: [] },
   'protocol.ts': { values: [], types: [] },
+  'limit.ts': { values: [], types: [] },
   'metrics.ts': { values: [], types: [] },
   'config.ts': { values: [], types: [] },
   'first-start.ts': { values: [], types: ['db/bootstrap.ts'] },
