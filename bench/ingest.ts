@@ -9,7 +9,7 @@ import { createFrameReader, openWebSocket, textFrame, textFrameHead } from './fr
 import { openLoad } from './http-load.ts'
 import { type RunningServer, startServer } from './server.ts'
 
-const connections = 256
+const connections = 512
 const bulkEvents = 100
 const sockets = 16
 /** Events that one socket has under way. */

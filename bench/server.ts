@@ -19,7 +19,7 @@ export interface RunningServer extends FirstStartFacts {
 export async function startServer(context: Context, database: Database): Promise<RunningServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'mesher-bench-server-'))
   context.after(() => rm(dataDir, { recursive: true, force: true }))
-  const child = spawn(process.execPath, ['--import', 'tsx', 'server/main.ts'], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=32', '--import', 'tsx', 'server/main.ts'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: '0' },
   })
