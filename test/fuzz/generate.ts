@@ -129,10 +129,14 @@ export interface Known {
   token_id: string
 }
 
+const limits = ['0', '9223372036854775807', '18446744073709551615', '18446744073709551616', '99999999999999999999']
+
 /** A payload for channel `mesher` that PostgreSQL takes: text without NUL, below 8,000 bytes. */
 export function notificationText(random: Random, known?: Known): string {
   const value = random.pick(notificationValues) as Record<string, unknown>
-  const named = known ? { ...value, ...mentioned(value, known) } : value
+  const named = known ? { ...value, ...mentioned(value, known) } : { ...value }
+  if ('cursor' in named && random.below(6) === 0) named.cursor = random.pick(limits)
+  if ('version' in named && random.below(6) === 0) named.version = random.pick([0, -1, 2 ** 31, 2 ** 53 - 1, 2 ** 53])
   const bytes = random.below(6) === 0 ? Buffer.from(JSON.stringify(named)) : mutatedJsonBytes(random, named)
   const text = bytes.toString('utf8', 0, 7_900).replaceAll('\0', '')
   // What broken bytes became may be longer than they were.

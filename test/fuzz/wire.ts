@@ -124,9 +124,16 @@ async function openWatcher(t: Scope, server: TestApp): Promise<{ hear(eventId: s
 /** One request after the other on one connection. */
 function asker(t: Scope, server: TestApp) {
   let connection: RawConnection | null = null
+  let usedAt = 0
   t.after(() => connection?.socket.destroy())
   return async (bytes: Buffer[]): Promise<RawAnswer> => {
+    // The server closes what is idle for 10 s.
+    if (performance.now() - usedAt > 5_000) {
+      connection?.socket.destroy()
+      connection = null
+    }
     connection ??= await dialRaw(server.app.port)
+    usedAt = performance.now()
     for (const part of bytes) connection.write(part)
     const answer = await connection.next()
     assert.ok(answer, `the connection ended without an answer; it held ${connection.rest().toString('latin1', 0, 200)}`)

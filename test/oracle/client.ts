@@ -242,14 +242,14 @@ export function createClient(options: ClientOptions): Client {
 
   async function disturbances(): Promise<void> {
     while (!life.signal.aborted && temper !== 'steady') {
-      await pause(300 + random.below(3_000))
+      await pause(temper === 'slow' ? 100 + random.below(800) : 300 + random.below(3_000))
       if (life.signal.aborted) break
       if (temper === 'cut') socket?.terminate()
       if (temper === 'slow') {
         const mine = socket
         note('stops reading')
         mine?.pause()
-        await pause(1_000 + random.below(4_000))
+        await pause(1_500 + random.below(4_500))
         mine?.resume()
         note('reads again')
       }
