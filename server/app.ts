@@ -78,7 +78,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const metrics = createMetrics()
   const pool = createPool(databaseUrl, log)
   // Slow queries of people must not make a healthy listener look deaf.
-  const heartbeats = createPool(databaseUrl, log, { applicationName: 'mesher heartbeat', max: 1 })
+  // One on a connection that the network swallowed is given up before the listener is taken for deaf a second time.
+  const heartbeats = createPool(databaseUrl, log, { applicationName: 'mesher heartbeat', max: 1, timeout: 2_000 })
   const db = createDb(pool)
   const keys = createKeys(db, now)
   const tokens = createTokens(db, now)

@@ -19,18 +19,26 @@ export function connectionConfig(databaseUrl: string, applicationName: string): 
   }
 }
 
+export interface PoolOptions {
+  applicationName?: string
+  max?: number
+  /** Milliseconds that a statement may take. */
+  timeout?: number
+}
+
 /** For people's queries and housekeeping; the writers and the listener have connections of their own. */
 export function createPool(
   databaseUrl: string,
   log: Log,
-  { applicationName = 'mesher', max = 6 }: { applicationName?: string; max?: number } = {},
+  { applicationName = 'mesher', max = 6, timeout = 30_000 }: PoolOptions = {},
 ): pg.Pool {
   const pool = new pg.Pool({
     ...connectionConfig(databaseUrl, applicationName),
     max,
     idleTimeoutMillis: 30_000,
-    statement_timeout: 30_000,
-    query_timeout: 35_000,
+    statement_timeout: timeout,
+    // Who is not even told of the time-out is cut off from the database.
+    query_timeout: timeout + Math.min(timeout, 5_000),
   })
   // An idle connection that dies is replaced by the pool at the next query; without a listener it would end the process.
   pool.on('error', (error) => log.warn('pool.connection_lost', { error: error.message }))
