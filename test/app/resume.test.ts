@@ -223,7 +223,9 @@ test('As many missed changes as are kept are replayed to a reader of ordinary sp
   const client = await server.stream({ since: before.cursor() })
   await client.next('mark')
   const ids = new Set(client.ofType('event').map((message) => message.data.id))
-  assert.deepEqual([ids.size, client.ofType('issue').length], [maxReplay - 1, 1])
+  // At least once: a transaction that is open anywhere in the cluster holds the horizon back, and a second read repeats.
+  const changes = new Set(client.ofType('issue').map((message) => `${message.action} ${message.issue_id}`))
+  assert.deepEqual([ids.size, [...changes]], [maxReplay - 1, [`created ${issue_id}`]])
   assert.deepEqual([client.ofType('gap'), client.ofType('resync')], [[], []])
 
   await insertEvent(person, server, issue_id, 'one more')
