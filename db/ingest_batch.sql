@@ -85,8 +85,8 @@ begin
 end $$;
 comment on function ingest_reopen_issues is 'Part of ingest_batch: an event of a resolved issue is a regression.';
 
--- p_hashes holds each fingerprint hash once; the other arrays are parallel, one element an event, and p_groups is the
--- 1-based number of its hash. Tags come counted, because that costs PostgreSQL three times what it costs the caller:
+-- p_hashes holds each fingerprint hash once, p_components what each is of, made by p_algo; the other arrays are parallel,
+-- one element an event, and p_groups is the 1-based number of its hash. Tags come counted, because that costs PostgreSQL three times what it costs the caller:
 -- p_tag_keys and p_tag_values hold each pair once, and p_tag_groups, p_tag_pairs, p_tag_counts how many events of a hash
 -- have it. Events that were stored before must not be in these counts; p_uncounted names those that were left out, in order.
 -- r_statuses has one letter an event: a accepted, d dropped (its issue is discarded); an event id that was there before
@@ -98,7 +98,7 @@ create or replace function ingest_batch(
   p_levels text[], p_environments text[], p_releases text[], p_platforms text[], p_titles text[], p_culprits text[],
   p_messages text[], p_transactions text[], p_server_names text[], p_users text[], p_payloads json[],
   p_tag_keys text[], p_tag_values text[], p_tag_groups integer[], p_tag_pairs integer[], p_tag_counts integer[],
-  p_uncounted integer[] default '{}',
+  p_uncounted integer[] default '{}', p_algo text default null, p_components json[] default null,
   out r_statuses text, out r_issue_ids bigint[]
 ) language plpgsql set search_path from current as $$
 declare
@@ -142,9 +142,9 @@ begin
                         order by g.hash);
     if cardinality(v_missing) > 0 then
       with created as (
-        insert into issue_hashes (project_id, hash, issue_id)
-        select p_project_id, m.hash, nextval(pg_get_serial_sequence('issues', 'id'))
-          from unnest(v_missing) with ordinality as m(hash, n) order by m.n
+        insert into issue_hashes (project_id, hash, issue_id, algo, components)
+        select p_project_id, m.hash, nextval(pg_get_serial_sequence('issues', 'id')), p_algo, m.components
+          from unnest(p_hashes, p_components) as m(hash, components) where m.hash = any (v_missing) order by m.hash
         on conflict do nothing
         returning hash, issue_id
       )
@@ -185,13 +185,13 @@ begin
   end if;
 
   -- 3. The events.
-  insert into events (project_id, issue_id, received_at, timestamp, id, level, environment, release, platform, title,
+  insert into events (project_id, issue_id, hash, received_at, timestamp, id, level, environment, release, platform, title,
                       culprit, message, transaction, server_name, user_key, payload)
-  select p_project_id, e.issue_id, e.received_at, e."timestamp", e.id, e.level, e.environment, e.release, e.platform, e.title,
+  select p_project_id, e.issue_id, p_hashes[e.grp], e.received_at, e."timestamp", e.id, e.level, e.environment, e.release, e.platform, e.title,
          e.culprit, e.message, e.transaction, e.server_name, e.user_key, e.payload
-    from unnest(p_ids, r_issue_ids, p_received_at, p_timestamps, p_levels, p_environments, p_releases, p_platforms, p_titles,
+    from unnest(p_ids, r_issue_ids, p_groups, p_received_at, p_timestamps, p_levels, p_environments, p_releases, p_platforms, p_titles,
                 p_culprits, p_messages, p_transactions, p_server_names, p_users, p_payloads, v_keep)
-      as e(id, issue_id, received_at, "timestamp", level, environment, release, platform, title,
+      as e(id, issue_id, grp, received_at, "timestamp", level, environment, release, platform, title,
            culprit, message, transaction, server_name, user_key, payload, keep)
    where e.keep;
 

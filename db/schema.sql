@@ -40,6 +40,7 @@ create table events (
   server_name text,
   user_key    text,
   payload     json        not null default '{}'::json,
+  hash        uuid,
   constraint events_pkey primary key (project_id, id, received_at),
   constraint events_level_check check (level = any (array['fatal'::text, 'error'::text, 'warning'::text, 'info'::text, 'debug'::text]))
 ) partition by range (received_at);
@@ -65,6 +66,8 @@ create table issue_hashes (
   hash       uuid        not null,
   issue_id   bigint      not null,
   created_at timestamptz not null default now(),
+  algo       text,
+  components json,
   constraint issue_hashes_pkey primary key (project_id, hash)
 );
 create index issue_hashes_project_id_issue_id_idx on issue_hashes using btree (project_id, issue_id);
@@ -237,7 +240,8 @@ create view issues_overview as
 --     p_titles text[], p_culprits text[], p_messages text[], p_transactions text[], p_server_names text[],
 --     p_users text[], p_payloads json[], p_tag_keys text[], p_tag_values text[], p_tag_groups integer[],
 --     p_tag_pairs integer[], p_tag_counts integer[], p_uncounted integer[] default '{}'::integer[],
---     out r_statuses text, out r_issue_ids bigint[]
+--     p_algo text default null::text, p_components json[] default null::json[], out r_statuses text,
+--     out r_issue_ids bigint[]
 --   ) returns record
 --   plpgsql, set search_path
 --   Stores one batch of events of one project: deduplicates, finds or creates issues, inserts, counts. See db/ingest_batch.sql.

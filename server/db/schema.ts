@@ -52,6 +52,7 @@ export interface EventIds {
 export interface Events {
   culprit: string | null;
   environment: string | null;
+  hash: string | null;
   id: Generated<string>;
   issue_id: Int8;
   level: Generated<string>;
@@ -81,6 +82,8 @@ export interface IssueActivity {
 }
 
 export interface IssueHashes {
+  algo: string | null;
+  components: Json | null;
   created_at: Generated<Timestamp>;
   hash: string;
   issue_id: Int8;

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { AppError } from '../errors.ts'
 import type { Level } from '../protocol.ts'
 import { exceptionsFrom, stackFrom, withoutEchoes } from './exceptions.ts'
-import { fingerprintOf } from './fingerprint.ts'
+import { fingerprintOf, type Grouping } from './fingerprint.ts'
 import { parseJson } from './json.ts'
 import { messageFrom } from './message.ts'
 import { type Tag, tagFrom, tagsFrom, userFrom } from './tags.ts'
@@ -14,7 +14,7 @@ import { correctedTime, timeFrom } from './time.ts'
 import { culpritFrom, titleFrom } from './title.ts'
 import { cut, eventIdFrom, type JsonObject, objectFrom, textFrom } from './values.ts'
 
-export interface Event {
+export interface Event extends Grouping {
   /** 32 lower-case hex. */
   id: string
   /** Milliseconds, the server's clock. */
@@ -33,8 +33,6 @@ export interface Event {
   server_name: string | null
   /** With its kind: `id:42`, `username:…`, `email:…`, `ip:…`. */
   user: string | null
-  /** 32 lower-case hex. */
-  fingerprint_hash: string
   tags: Tag[]
   /** JSON text in UTF-8 without NUL and lone surrogates: the client's own bytes where they are that. */
   payload: Buffer
@@ -91,14 +89,14 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
     transaction,
     server_name,
     user: userFrom(event),
-    fingerprint_hash: fingerprintOf({
+    ...fingerprintOf({
       fingerprint: event.fingerprint,
       exceptions,
       stack,
       message,
       logger,
       transaction,
-    }).hash,
+    }),
     tags: tagsFrom(event, [
       ['level', level],
       ['environment', environment],

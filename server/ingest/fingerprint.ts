@@ -24,9 +24,21 @@ export interface Grouped {
 
 export type Components = (string | Components)[]
 
-export function fingerprintOf(event: Grouped): { hash: string; components: Components } {
-  const components = componentsOf(event)
-  return { hash: createHash('sha256').update(JSON.stringify(components)).digest('hex').slice(0, 32), components }
+/** The name of these rules, kept with every hash. Another result for any event needs another name. */
+export const groupingAlgo = 'g1'
+
+export interface Grouping {
+  /** 32 lower-case hex each: the first that a project knows names the issue. Never empty. */
+  hashes: string[]
+  /** JSON text of what each of the hashes is of. */
+  components: string[]
+  grouping_algo: string
+}
+
+export function fingerprintOf(event: Grouped): Grouping {
+  const components = JSON.stringify(componentsOf(event))
+  const hash = createHash('sha256').update(components).digest('hex').slice(0, 32)
+  return { hashes: [hash], components: [components], grouping_algo: groupingAlgo }
 }
 
 function componentsOf(event: Grouped): Components {

@@ -75,7 +75,7 @@ export function createBlocked(options: BlockedOptions): Blocked {
       queue.block(entry.lane)
     }
     for (const waiting of batch) {
-      const hash = waiting.event.fingerprint_hash
+      const hash = waiting.event.hashes[0]!
       if (entry.known.delete(hash)) entry.stuck.add(hash)
       waiting.lane = entry.lane
     }
@@ -118,15 +118,15 @@ export function createBlocked(options: BlockedOptions): Blocked {
 
   /** Events of issues that exist. Returns the others; null when it failed and all are back in the queue. */
   async function writeKnown(projectId: string, entry: Held, batch: Waiting[]): Promise<Waiting[] | null> {
-    const hashes = [...new Set(batch.map((waiting) => waiting.event.fingerprint_hash))]
+    const hashes = [...new Set(batch.map((waiting) => waiting.event.hashes[0]!))]
     try {
       for (const hash of await options.findKnown(projectId, hashes)) if (!entry.stuck.has(hash)) entry.known.add(hash)
     } catch (error) {
       await options.onOtherFailure(batch, error)
       return null
     }
-    const passing = batch.filter((waiting) => entry.known.has(waiting.event.fingerprint_hash))
-    const waits = batch.filter((waiting) => !entry.known.has(waiting.event.fingerprint_hash))
+    const passing = batch.filter((waiting) => entry.known.has(waiting.event.hashes[0]!))
+    const waits = batch.filter((waiting) => !entry.known.has(waiting.event.hashes[0]!))
     for (let at = 0; at < passing.length; at += options.batchEvents) {
       const part = passing.slice(at, at + options.batchEvents)
       try {
@@ -144,8 +144,7 @@ export function createBlocked(options: BlockedOptions): Blocked {
   /** Known, and yet it needs the lock; or it failed for another reason. */
   async function putAside(entry: Held, part: Waiting[], error: unknown): Promise<void> {
     if (failureOf(error) !== 'blocked') return options.onOtherFailure(part, error)
-    for (const { event } of part)
-      if (entry.known.delete(event.fingerprint_hash)) entry.stuck.add(event.fingerprint_hash)
+    for (const { event } of part) if (entry.known.delete(event.hashes[0]!)) entry.stuck.add(event.hashes[0]!)
     queue.putBack(part)
   }
 

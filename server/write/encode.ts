@@ -9,12 +9,12 @@ const epoch2000 = 946_684_800_000
 
 export const ingestBatch = {
   name: 'ingest_batch',
-  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)',
+  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)',
 }
 
 /** `uncounted`: 1-based numbers of events whose tags are left out, see db/ingest_batch.sql. */
-export function encodeBatch(projectId: string, events: Event[], uncounted: number[] = []): (string | Buffer)[] {
-  const { hashes, groups } = groupsOf(events)
+export function encodeBatch(projectId: string, events: Event[], uncounted: number[] = []): (string | Buffer | null)[] {
+  const { hashes, components, groups } = groupsOf(events)
   const tags = countTags(events, groups, new Set(uncounted))
   return [
     projectId,
@@ -43,18 +43,23 @@ export function encodeBatch(projectId: string, events: Event[], uncounted: numbe
     intArray(tags.pairs),
     intArray(tags.counts),
     intArray(uncounted),
+    events[0]?.grouping_algo ?? null,
+    bufferArray(oids.json, components),
   ]
 }
 
-/** Each hash once, and the 1-based number of each event's. */
-function groupsOf(events: Event[]): { hashes: string[]; groups: number[] } {
+/** Each hash once, with what it is of, and the 1-based number of each event's. */
+function groupsOf(events: Event[]): { hashes: string[]; components: Buffer[]; groups: number[] } {
   const numbers = new Map<string, number>()
-  const groups = events.map(({ fingerprint_hash }) => {
-    const number = numbers.get(fingerprint_hash) ?? numbers.size + 1
-    numbers.set(fingerprint_hash, number)
-    return number
+  const components: Buffer[] = []
+  const groups = events.map((event) => {
+    const hash = event.hashes[0]!
+    const known = numbers.get(hash)
+    if (known !== undefined) return known
+    numbers.set(hash, numbers.size + 1)
+    return components.push(Buffer.from(event.components[0]!))
   })
-  return { hashes: [...numbers.keys()], groups }
+  return { hashes: [...numbers.keys()], components, groups }
 }
 
 /** Header of a one-dimensional array, then room for `bytes` of elements. An empty array has no dimension. */

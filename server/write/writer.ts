@@ -277,7 +277,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
       if (awaySince !== null && now() - awaySince > options.grace) return Promise.reject(unavailable())
       return new Promise<Outcome>((resolve, reject) => {
         const bytes = event.payload.length + 500
-        const lane = blocked.laneOf(projectId, event.fingerprint_hash)
+        const lane = blocked.laneOf(projectId, event.hashes[0]!)
         const waiting: Waiting = { project_id: projectId, lane, event, bytes, since: now(), resolve, reject }
         if (queue.push(waiting)) schedule()
         else

@@ -70,6 +70,29 @@ test('An event id that comes twice in a batch is stored and counted once, and an
   assert.deepEqual(await wrongCounts(database), [])
 })
 
+test('What a hash is of is kept once with it, and an event keeps its hash', async (t) => {
+  const { database, project_id, writer } = await open(t)
+  const [first, second, other] = [eventOf('no basket'), eventOf('no basket'), eventOf('no "stock"')]
+  await writer.write(project_id, [first, second, other])
+  await writer.write(project_id, [eventOf('no basket', { components: ['["another"]'], grouping_algo: 'g9' })])
+  assert.deepEqual(
+    await database.sql(
+      "select replace(hash::text, '-', '') as hash, algo, components from issue_hashes order by issue_id",
+    ),
+    [
+      { hash: first.hashes[0], algo: 'g1', components: ['msg', 'no basket'] },
+      { hash: other.hashes[0], algo: 'g1', components: ['msg', 'no "stock"'] },
+    ].sort((a, b) => (a.hash! < b.hash! ? -1 : 1)),
+  )
+  assert.deepEqual(
+    await database.sql("select replace(hash::text, '-', '') as hash, count(*)::int from events group by 1 order by 2"),
+    [
+      { hash: other.hashes[0], count: 1 },
+      { hash: first.hashes[0], count: 3 },
+    ],
+  )
+})
+
 test('An event that is sent again later is answered like the first time, whatever it says by then', async (t) => {
   const { database, project_id, writer } = await open(t)
   const first = eventOf('no basket')

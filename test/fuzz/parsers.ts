@@ -61,7 +61,7 @@ function assertText(name: string, text: string | null, most: number): void {
 
 function assertEvent(event: Event): void {
   assert.match(event.id, /^[0-9a-f]{32}$/)
-  assert.match(event.fingerprint_hash, /^[0-9a-f]{32}$/)
+  for (const hash of event.hashes) assert.match(hash, /^[0-9a-f]{32}$/)
   assert.ok(levels.includes(event.level), event.level)
   assert.ok(event.timestamp <= now + 60_000 && event.timestamp >= now - 30 * 86_400_000, `${event.timestamp}`)
   assertText('title', event.title, 512)

@@ -43,7 +43,7 @@ test('events of real SDKs get the title and culprit that people expect', () => {
 test('the least that is accepted is a message', () => {
   const event = parse('{"message":"text"}')
   assert.deepEqual(
-    { ...event, id: '', fingerprint_hash: '', payload: event.payload.toString() },
+    { ...event, id: '', hashes: [], payload: event.payload.toString() },
     {
       id: '',
       received_at,
@@ -58,13 +58,15 @@ test('the least that is accepted is a message', () => {
       transaction: null,
       server_name: null,
       user: null,
-      fingerprint_hash: '',
+      hashes: [],
+      components: ['["msg","text"]'],
+      grouping_algo: 'g1',
       tags: [['level', 'error']],
       payload: '{"message":"text"}',
     },
   )
   assert.match(event.id, /^[0-9a-f]{32}$/)
-  assert.match(event.fingerprint_hash, /^[0-9a-f]{32}$/)
+  assert.match(event.hashes[0]!, /^[0-9a-f]{32}$/)
 })
 
 test('an event that says nothing is stored for Sentry clients and refused at the doors of Mesher', () => {
@@ -175,7 +177,7 @@ test('a known field of the wrong type is dropped, and never the event', () => {
       const event = parse(text)
       assert.match(event.id, /^[0-9a-f]{32}$/, text)
       assert.ok(event.title.length > 0, text)
-      for (const name of ['level', 'platform', 'title', 'fingerprint_hash'] as const)
+      for (const name of ['level', 'platform', 'title', 'grouping_algo'] as const)
         assert.equal(typeof event[name], 'string', text)
       for (const name of [
         'environment',

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { parseEvent } from '../../server/ingest/event.ts'
 import { parameterised } from '../../server/ingest/parameterise.ts'
 
-const hash = (value: object) => parseEvent(Buffer.from(JSON.stringify(value)), { received_at: 0 }).fingerprint_hash
+const hash = (value: object) => parseEvent(Buffer.from(JSON.stringify(value)), { received_at: 0 }).hashes[0]
 
 const frame = (name: string, more: object = {}) => ({
   function: name,
