@@ -116,18 +116,26 @@ declare
   v_known integer;
   v_updated integer;
 begin
-  -- 1. Each id once.
-  with fresh as (
+  -- 1. Each id once. Hardly ever is one there already: a plain insert costs half of one with `on conflict`, which looks
+  -- first and writes to the log twice.
+  begin
     insert into event_ids (project_id, event_id, received_at)
-    select p_project_id, e.id, e.received_at from unnest(p_ids, p_received_at) as e(id, received_at) order by e.id
-    on conflict do nothing
-    returning event_id
-  )
-  select array_agg(event_id) into v_new_ids from fresh;
-  v_all_fresh := coalesce(cardinality(v_new_ids), 0) = cardinality(p_ids);
+    select p_project_id, e.id, e.received_at
+      from (select unnest(p_ids) as id, unnest(p_received_at) as received_at) e order by e.id;
+    v_all_fresh := true;
+  exception when unique_violation then
+    v_all_fresh := false;
+  end;
   if v_all_fresh then
     v_fresh := array_fill(true, array[cardinality(p_ids)]);
   else
+    with fresh as (
+      insert into event_ids (project_id, event_id, received_at)
+      select p_project_id, e.id, e.received_at from unnest(p_ids, p_received_at) as e(id, received_at) order by e.id
+      on conflict do nothing
+      returning event_id
+    )
+    select array_agg(event_id) into v_new_ids from fresh;
     select array_agg(f.id is not null and e.n = f.n order by e.n) into v_fresh
       from unnest(p_ids) with ordinality as e(id, n)
       left join (select i.id, min(i.n) as n from unnest(p_ids) with ordinality as i(id, n) where i.id = any (v_new_ids) group by i.id) f on f.id = e.id;
@@ -189,10 +197,12 @@ begin
                       culprit, message, transaction, server_name, user_key, payload)
   select p_project_id, e.issue_id, p_hashes[e.grp], e.received_at, e."timestamp", e.id, e.level, e.environment, e.release, e.platform, e.title,
          e.culprit, e.message, e.transaction, e.server_name, e.user_key, e.payload
-    from unnest(p_ids, r_issue_ids, p_groups, p_received_at, p_timestamps, p_levels, p_environments, p_releases, p_platforms, p_titles,
-                p_culprits, p_messages, p_transactions, p_server_names, p_users, p_payloads, v_keep)
-      as e(id, issue_id, grp, received_at, "timestamp", level, environment, release, platform, title,
-           culprit, message, transaction, server_name, user_key, payload, keep)
+    from (select unnest(p_ids) as id, unnest(r_issue_ids) as issue_id, unnest(p_groups) as grp, unnest(p_received_at) as received_at,
+                 unnest(p_timestamps) as "timestamp", unnest(p_levels) as level, unnest(p_environments) as environment,
+                 unnest(p_releases) as release, unnest(p_platforms) as platform, unnest(p_titles) as title,
+                 unnest(p_culprits) as culprit, unnest(p_messages) as message, unnest(p_transactions) as transaction,
+                 unnest(p_server_names) as server_name, unnest(p_users) as user_key, unnest(p_payloads) as payload,
+                 unnest(v_keep) as keep) e
    where e.keep;
 
   -- 4. What batches share.
