@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto'
 import { finished } from 'node:stream/promises'
 import pg from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
+import { cpuOf, startMeter } from './cpu.ts'
 import type { Sample } from './events.ts'
 import type { Context, Subject } from './figure.ts'
 import { mustEqual } from './figure.ts'
@@ -51,11 +52,13 @@ export async function createCeiling(context: Context, samples: Sample[]): Promis
   return async (milliseconds) => {
     const before = written
     const start = performance.now()
+    const meter = startMeter({ load: () => cpuOf(process.pid), postgres: database.cpu })
     await Promise.all(clients.map((client) => write(client, start + milliseconds)))
     const rate = ((written - before) * 1000) / (performance.now() - start)
+    const cpu_us = meter(written - before)
     const [row] = await database.sql<{ count: string }>('select count(*) from ceiling')
     mustEqual(Number(row!.count), written, 'rows of the ceiling')
-    return rate
+    return { rate, cpu_us }
   }
 }
 

@@ -10,11 +10,14 @@ import { migrate } from '../server/db/migrate.ts'
 import { createDb, createPool } from '../server/db/pool.ts'
 import type { Log } from '../server/log.ts'
 import { createCluster } from '../server/postgres/cluster.ts'
+import { cpuOfPostgres } from './cpu.ts'
 
 export interface Database {
   url: string
   first: FirstStart
   sql<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<R[]>
+  /** Microseconds of processor time that PostgreSQL as a whole has taken. */
+  cpu(): number
   drop(): Promise<void>
 }
 
@@ -29,18 +32,24 @@ export async function startPostgres(log: Log): Promise<Databases> {
   const dataDir = await mkdtemp(join(tmpdir(), 'mesher-bench-'))
   const cluster = createCluster({ dataDir, log })
   const { databaseUrl } = await cluster.start()
-  const [row] = await query<{ version: string }>(databaseUrl, "select current_setting('server_version') as version")
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  const { rows } = await client.query<{ version: string; pid: number }>(
+    "select current_setting('server_version') as version, pg_backend_pid() as pid",
+  )
+  const { version, pid } = rows[0]!
   return {
-    version: row!.version,
-    create: (options) => createDatabase(databaseUrl, log, options?.migrated ?? true),
+    version,
+    create: (options) => createDatabase(databaseUrl, log, pid, options?.migrated ?? true),
     async stop() {
+      await client.end()
       await cluster.stop()
       await rm(dataDir, { recursive: true, force: true })
     },
   }
 }
 
-async function createDatabase(adminUrl: string, log: Log, migrated: boolean): Promise<Database> {
+async function createDatabase(adminUrl: string, log: Log, backend: number, migrated: boolean): Promise<Database> {
   const name = `mesher_bench_${randomBytes(4).toString('hex')}`
   await query(adminUrl, `create database ${name}`)
   const url = new URL(adminUrl)
@@ -49,6 +58,7 @@ async function createDatabase(adminUrl: string, log: Log, migrated: boolean): Pr
     url: url.href,
     first: migrated ? await prepare(url.href, log) : { project_id: '', public_key: '', token: '' },
     sql: (text, values) => query(url.href, text, values),
+    cpu: () => cpuOfPostgres(backend),
     async drop() {
       await query(adminUrl, `drop database ${name} with (force)`)
       // Else the next figure pays for writing what this one left dirty.

@@ -33,7 +33,10 @@ export function fanout(size: number): Bench {
           mustEqual(least, done.frames / sockets, 'frames of the socket that got least')
           mustEqual(most, done.frames / sockets, 'frames of the socket that got most')
           cpu[mode] = Math.min(cpu[mode], (done.cpuSeconds * 1e6) / done.frames)
-          return done.frames / done.seconds
+          return {
+            rate: done.frames / done.seconds,
+            cpu_us: { server: rounded((done.cpuSeconds * 1e6) / done.frames, 3) },
+          }
         } finally {
           clearInterval(tell)
           dashboards.close()

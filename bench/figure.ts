@@ -25,8 +25,15 @@ export interface Measured {
 
 export type Bench = (context: Context) => Promise<Measured>
 
-/** Works for about so many milliseconds and tells how many units a second it did. */
-export type Subject = (milliseconds: number) => Promise<number>
+export interface Round {
+  /** Units a second. */
+  rate: number
+  /** Microseconds of processor time that one unit cost, by who took it. */
+  cpu_us: Record<string, number>
+}
+
+/** Works for about so many milliseconds. */
+export type Subject = (milliseconds: number) => Promise<Round>
 
 export async function compare(
   { rounds, roundMs, smoke }: Context,
@@ -34,8 +41,8 @@ export async function compare(
   subject: Subject,
   against: Subject,
 ): Promise<Measured> {
-  const values: number[] = []
-  const ceilings: number[] = []
+  const values: Round[] = []
+  const ceilings: Round[] = []
   if (!smoke) {
     await against(roundMs / 2)
     await subject(roundMs / 2)
@@ -44,20 +51,24 @@ export async function compare(
     ceilings.push(await against(roundMs))
     values.push(await subject(roundMs))
   }
-  const value = Math.max(...values)
-  const ceiling = Math.max(...ceilings)
-  const pairs = values.map((one, round) => one / ceilings[round]!).sort((a, b) => a - b)
+  const value = best(values)
+  const ceiling = best(ceilings)
+  const pairs = values.map((one, round) => one.rate / ceilings[round]!.rate).sort((a, b) => a - b)
   return {
-    value: Math.round(value),
+    value: Math.round(value.rate),
     unit,
-    ceiling: Math.round(ceiling),
-    ratio: rounded(value / ceiling, 3),
+    ceiling: Math.round(ceiling.rate),
+    ratio: rounded(value.rate / ceiling.rate, 3),
     ratio_median: rounded(quantile(pairs, 0.5), 3),
-    rounds: values.map(Math.round),
-    ceiling_rounds: ceilings.map(Math.round),
+    rounds: values.map(({ rate }) => Math.round(rate)),
+    ceiling_rounds: ceilings.map(({ rate }) => Math.round(rate)),
     round_seconds: roundMs / 1000,
+    cpu_us: value.cpu_us,
+    ceiling_cpu_us: ceiling.cpu_us,
   }
 }
+
+const best = (rounds: Round[]): Round => rounds.reduce((a, b) => (b.rate > a.rate ? b : a))
 
 export function rounded(value: number, digits: number): number {
   return Number(value.toFixed(digits))

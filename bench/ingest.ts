@@ -1,8 +1,10 @@
 // The four doors, each from its socket to the commit: load generator (this process), server and PostgreSQL share the machine.
-// After every round the events in the database are counted against the answers.
+// One dashboard is subscribed. After every round the events in the database are counted against the answers.
 
 import { createCeiling } from './ceiling.ts'
-import { createSamples, idOffset, newId, type Sample } from './events.ts'
+import { cpuOf, startMeter } from './cpu.ts'
+import { openDashboards } from './dashboards.ts'
+import { createSamples, idOffset, newId, type Sample, sizes } from './events.ts'
 import type { Context } from './figure.ts'
 import { type Bench, compare, mustEqual, quantile, rounded, type Subject } from './figure.ts'
 import { createFrameReader, openWebSocket, textFrame, textFrameHead } from './frames.ts'
@@ -20,23 +22,35 @@ type Door = (context: Context, server: RunningServer, samples: Sample[]) => Prom
 /** Returns how many events were accepted. */
 type Run = (milliseconds: number) => Promise<{ events: number; seconds: number; latencies?: Float64Array }>
 
-function bench(door: Door, parameters: Record<string, unknown>): Bench {
+function bench(door: Door, parameters: Record<string, unknown>, bytes: number = sizes.small): Bench {
   return async (context) => {
-    const samples = createSamples(Date.now())
+    const samples = createSamples(Date.now(), bytes)
     const ceiling = await createCeiling(context, samples)
     const database = await context.database({ migrated: false })
-    const run = await door(context, await startServer(context, database), samples)
+    const server = await startServer(context, database)
+    const run = await door(context, server, samples)
+    await openDashboards(context, {
+      url: `ws://127.0.0.1:${server.port}/stream/projects/${server.project_id}`,
+      headers: { authorization: `Bearer ${server.token}` },
+      sockets: 1,
+    })
     let accepted = 0
     let best = 0
     let latencies: Float64Array | undefined
     const subject: Subject = async (milliseconds) => {
+      const meter = startMeter({
+        load: () => cpuOf(process.pid),
+        server: () => cpuOf(server.pid),
+        postgres: database.cpu,
+      })
       const result = await run(milliseconds)
+      const cpu_us = meter(result.events)
       accepted += result.events
       const [row] = await database.sql<{ count: string }>('select count(*) from events')
       mustEqual(Number(row!.count), accepted, 'events that were accepted')
       const rate = result.events / result.seconds
       if (rate > best) [best, latencies] = [rate, result.latencies]
-      return rate
+      return { rate, cpu_us }
     }
     const measured = await compare(context, 'events/s', subject, ceiling)
     const times = latencies && {
@@ -158,6 +172,7 @@ function headOf(path: string, length: number, headers: Record<string, string>): 
 }
 
 export const ingestEnvelope = bench(envelopeDoor, { connections })
+export const ingestEnvelope12k = bench(envelopeDoor, { connections }, sizes.large)
 export const ingestEvents = bench(eventsDoor, { connections })
 export const ingestBulk = bench(bulkDoor, { connections: 8, bulk_events: bulkEvents })
 export const ingestWebsocket = bench(socketDoor, { sockets, window: socketWindow })

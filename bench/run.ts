@@ -8,13 +8,14 @@ import { createLog } from '../server/log.ts'
 import { type Databases, startPostgres } from './database.ts'
 import { fanout } from './fanout.ts'
 import type { Bench, Context } from './figure.ts'
-import { ingestBulk, ingestEnvelope, ingestEvents, ingestWebsocket } from './ingest.ts'
+import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebsocket } from './ingest.ts'
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
 import { triggersCost, writeBatches } from './write.ts'
 
 const benches: Record<string, Bench> = {
   'ingest.envelope': ingestEnvelope,
+  'ingest.envelope_12k': ingestEnvelope12k,
   'ingest.events': ingestEvents,
   'ingest.bulk': ingestBulk,
   'ingest.websocket': ingestWebsocket,

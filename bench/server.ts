@@ -19,7 +19,10 @@ export interface RunningServer extends FirstStartFacts {
 export async function startServer(context: Context, database: Database): Promise<RunningServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'mesher-bench-server-'))
   context.after(() => rm(dataDir, { recursive: true, force: true }))
-  const child = spawn(process.execPath, ['--max-semi-space-size=32', '--import', 'tsx', 'server/main.ts'], {
+  // For a profile: SERVER_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=profile'.
+  const extra = process.env.SERVER_NODE_OPTIONS?.split(' ') ?? []
+  const args = ['--max-semi-space-size=32', ...extra, '--import', 'tsx', 'server/main.ts']
+  const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: '0' },
   })

@@ -7,6 +7,7 @@ import type { Event } from '../server/ingest/event.ts'
 import { createLog } from '../server/log.ts'
 import { type BatchWriter, createWriter } from '../server/write/writer.ts'
 import { createCeiling } from './ceiling.ts'
+import { cpuOf, startMeter } from './cpu.ts'
 import type { Database } from './database.ts'
 import { createSamples, eventsFrom, newId } from './events.ts'
 import { type Bench, type Context, compare, mustEqual, rounded, type Subject } from './figure.ts'
@@ -51,12 +52,14 @@ async function createSubject(context: Context, database: Database): Promise<Subj
 
   return async (milliseconds) => {
     const before = stored
+    const meter = startMeter({ writer: () => cpuOf(process.pid), postgres: database.cpu })
     const start = performance.now()
     await Promise.all(Array.from({ length: waiting }, () => keepAdding(start + milliseconds)))
     const rate = ((stored - before) * 1000) / (performance.now() - start)
+    const cpu_us = meter(stored - before)
     const [row] = await database.sql<{ count: string }>('select count(*) from events')
     mustEqual(Number(row!.count), stored, 'events that the writer said it stored')
-    return rate
+    return { rate, cpu_us }
   }
 }
 
