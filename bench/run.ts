@@ -11,6 +11,7 @@ import type { Bench, Context } from './figure.ts'
 import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebsocket } from './ingest.ts'
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
+import { parseEvents } from './parse.ts'
 import { triggersCost, writeBatches } from './write.ts'
 
 const benches: Record<string, Bench> = {
@@ -27,6 +28,9 @@ const benches: Record<string, Bench> = {
   'latency.loaded': latencyLoaded,
   'memory.socket': memorySocket,
   'triggers.cost': triggersCost,
+  'parse.event_1k5': parseEvents('small'),
+  'parse.event_12k': parseEvents('large'),
+  'parse.event_12k_scrubbed': parseEvents('scrubbed'),
 }
 
 async function main(): Promise<void> {

@@ -307,6 +307,17 @@ begin
 end $$;
 comment on function tg_project_keys__notify is 'Tells channel mesher that a key was made, changed, revoked or deleted.';
 
+-- Emits `keys` for each key of a project whose scrubbing was changed: what is cached with a key is forgotten.
+create or replace function tg_projects__scrubbing() returns trigger
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  perform pg_notify('mesher', json_build_object('project_id', k.project_id::text, 'action', 'keys', 'public_key', k.public_key,
+      'revoked', false)::text)
+    from project_keys k where k.project_id = new.id and k.revoked_at is null;
+  return null;
+end $$;
+comment on function tg_projects__scrubbing is 'Tells channel mesher that what is scrubbed from the events of a project was changed.';
+
 create or replace function tg_api_tokens__notify() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
@@ -340,6 +351,8 @@ create or replace trigger _900_notify_truncate after truncate on issues
 create or replace trigger _100_counters after insert on projects for each row execute function tg_projects__counters();
 create or replace trigger _950_delete_satellites after delete on projects
   for each row execute function tg_projects__delete_satellites();
+create or replace trigger _900_scrubbing after update of scrub_data, scrub_defaults, scrub_ip_addresses, sensitive_fields, safe_fields on projects
+  for each row execute function tg_projects__scrubbing();
 create or replace trigger _900_notify after insert or update or delete on project_keys
   for each row execute function tg_project_keys__notify();
 create or replace trigger _900_notify after update or delete on api_tokens

@@ -1,5 +1,6 @@
-// DSN keys: which project a key may send to. Known keys are cached for a minute, unknown ones for ten seconds, so that a
-// flood with a wrong key costs no queries; a change of a key is told by the database (channel mesher, action keys).
+// DSN keys: which project a key may send to, and what is scrubbed from what it sends. Known keys are cached for a minute, unknown ones for ten seconds, so that a
+// flood with a wrong key costs no queries; a change of a key or of its project is told by the database (channel mesher,
+// action keys).
 
 import type { Db } from '../db/pool.ts'
 import type { Keys, ProjectKey } from '../ingest/accept.ts'
@@ -23,11 +24,13 @@ export function createKeys(db: Db, now: () => number): KeyCache {
     const before = generation
     const row = await db
       .selectFrom('project_keys')
+      .innerJoin('projects', 'projects.id', 'project_keys.project_id')
       .select(['project_id', 'public_key'])
+      .select(['scrub_data', 'scrub_defaults', 'scrub_ip_addresses', 'sensitive_fields', 'safe_fields'])
       .where('public_key', '=', publicKey)
       .where('revoked_at', 'is', null)
       .executeTakeFirst()
-    const key = row ?? null
+    const key = row === undefined ? null : keyFrom(row)
     // A key that was changed while it was read is not cached: the answer may be the old one.
     if (before === generation) {
       if (cache.size >= most) cache.clear()
@@ -54,4 +57,12 @@ export function createKeys(db: Db, now: () => number): KeyCache {
       cache.clear()
     },
   }
+}
+
+function keyFrom({
+  project_id,
+  public_key,
+  ...scrubbing
+}: Omit<ProjectKey, 'scrubbing'> & ProjectKey['scrubbing']): ProjectKey {
+  return { project_id, public_key, scrubbing }
 }

@@ -200,6 +200,11 @@ export interface Projects {
   organization_id: Int8;
   platform: string | null;
   retention_days: Generated<number>;
+  safe_fields: Generated<string[]>;
+  scrub_data: Generated<boolean>;
+  scrub_defaults: Generated<boolean>;
+  scrub_ip_addresses: Generated<boolean>;
+  sensitive_fields: Generated<string[]>;
   slug: string;
 }
 

@@ -6,12 +6,15 @@ import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { dsnKey, twoKeys } from './credentials.ts'
 import { type Envelope, type EnvelopeItem, parseEnvelope } from './envelope.ts'
-import { type Event, type EventContext, parseEvent } from './event.ts'
+import { type Event, type EventContext, parseEvent, type Sender } from './event.ts'
 import { sentIdFrom } from './json.ts'
+import { createScrubber, type Scrubber, type ScrubSettings } from './scrub.ts'
 
 export interface ProjectKey {
   project_id: string
   public_key: string
+  /** Of the project. */
+  scrubbing: ScrubSettings
 }
 
 export interface Keys {
@@ -45,17 +48,22 @@ export interface Accept {
   /** Throws unauthenticated without a key, forbidden for one that is wrong, or of another project than the path's. */
   authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey>
   /** One event at Mesher's own doors. */
-  event(key: ProjectKey, bytes: Buffer): Promise<Stored>
+  event(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored>
   /** The same, as a value: never rejects. */
-  result(key: ProjectKey, bytes: Buffer): Promise<Result>
+  result(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Result>
   /** Several, each by itself; `take` hears of each as soon as it is known, in any order. Never rejects. */
-  results(key: ProjectKey, events: Buffer[], take: (result: Result, index: number) => void): Promise<void>
+  results(
+    key: ProjectKey,
+    events: Buffer[],
+    take: (result: Result, index: number) => void,
+    from?: Sender,
+  ): Promise<void>
   /** The body of `/store/`. */
-  stored(key: ProjectKey, bytes: Buffer): Promise<Stored>
+  stored(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored>
   /** The envelope's first event; null when it holds none. */
-  envelope(key: ProjectKey, envelope: Envelope): Promise<Stored | null>
+  envelope(key: ProjectKey, envelope: Envelope, from?: Sender): Promise<Stored | null>
   /** A frame of `/ingest` that is an envelope: never rejects. */
-  envelopeResult(key: ProjectKey, bytes: Buffer): Promise<Result | Ignored>
+  envelopeResult(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Result | Ignored>
 }
 
 /** An envelope without an event: nothing to store, and nothing wrong. */
@@ -83,9 +91,31 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
     return found instanceof Promise ? found.then((key) => checked(key, project)) : checked(found, project)
   }
 
+  const scrubbers = new WeakMap<ScrubSettings, Scrubber>()
+
+  function scrubberOf({ scrubbing }: ProjectKey): Scrubber {
+    const known = scrubbers.get(scrubbing)
+    if (known !== undefined) return known
+    const scrubber = createScrubber(scrubbing)
+    scrubbers.set(scrubbing, scrubber)
+    return scrubber
+  }
+
+  /** The key with the settings of now, which a socket that is open for long does not know. */
+  function latest(key: ProjectKey): ProjectKey | Promise<ProjectKey> {
+    const found = keys.find(key.public_key)
+    if (!(found instanceof Promise)) return found ?? key
+    return found.then(
+      (one) => one ?? key,
+      () => key,
+    )
+  }
+
   async function store(key: ProjectKey, bytes: Buffer, context: EventContext): Promise<Stored> {
     try {
-      const event = parseEvent(bytes, context)
+      const now = latest(key)
+      const scrubber = scrubberOf(now instanceof Promise ? await now : now)
+      const event = parseEvent(bytes, { ...context, scrubber })
       event.payload = ownBytes(event.payload)
       const outcome = await writer.add(key.project_id, event)
       countEvent(outcome.status)
@@ -96,22 +126,22 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
     }
   }
 
-  function event(key: ProjectKey, bytes: Buffer): Promise<Stored> {
-    return store(key, bytes, { received_at: now(), must_say_something: true })
+  function event(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored> {
+    return store(key, bytes, { ...from, received_at: now(), must_say_something: true })
   }
 
-  function result(key: ProjectKey, bytes: Buffer): Promise<Result> {
-    return event(key, bytes).catch((error) => rejected(error, sentIdFrom(bytes)))
+  function result(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Result> {
+    return event(key, bytes, from).catch((error) => rejected(error, sentIdFrom(bytes)))
   }
 
-  async function envelope(key: ProjectKey, { header, items }: Envelope): Promise<Stored | null> {
+  async function envelope(key: ProjectKey, { header, items }: Envelope, from?: Sender): Promise<Stored | null> {
     const named = dsnKey(header.dsn)
     if (named !== null && named !== key.public_key) throw twoKeys()
     const first = eventItem(items)
     for (const item of items) if (item !== first) countItem(itemTypes.has(item.type) ? item.type : 'other')
     if (first === undefined) return null
     const { event_id, sent_at, sdk_name } = header
-    return store(key, first.payload, { received_at: now(), event_id, sent_at, sdk_name })
+    return store(key, first.payload, { ...from, received_at: now(), event_id, sent_at, sdk_name })
   }
 
   function rejected(error: unknown, id: string | null): Rejected {
@@ -123,23 +153,25 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
     authenticate,
     event,
     envelope,
-    stored: (key, bytes) => store(key, bytes, { received_at: now() }),
+    stored: (key, bytes, from) => store(key, bytes, { ...from, received_at: now() }),
     result,
-    async results(key, events, take) {
+    async results(key, events, take, from) {
       const taken: Promise<void>[] = []
       for (const [index, bytes] of events.entries()) {
         // 1,000 events take 30 ms to parse: the loop lets others in between, so that no dashboard waits for a bulk.
         if (index % 50 === 49) await setImmediate()
-        taken.push(result(key, bytes).then((one) => take(one, index)))
+        taken.push(result(key, bytes, from).then((one) => take(one, index)))
       }
       await Promise.all(taken)
     },
-    async envelopeResult(key, bytes) {
+    async envelopeResult(key, bytes, from) {
       let id: string | null = null
       try {
         const parsed = parseEnvelope(bytes)
         id = parsed.header.event_id ?? sentIdFrom(eventItem(parsed.items)?.payload ?? Buffer.alloc(0))
-        return (await envelope(key, parsed)) ?? { status: 'ignored', id, items: parsed.items.map((item) => item.type) }
+        return (
+          (await envelope(key, parsed, from)) ?? { status: 'ignored', id, items: parsed.items.map((item) => item.type) }
+        )
       } catch (error) {
         return rejected(error, id)
       }

@@ -8,6 +8,7 @@ import type { Accept, ProjectKey, Result, Stored } from './accept.ts'
 import { createBodyDecoder, decodeStoreBody } from './body.ts'
 import { type Credentials, dsnKey, publicKeyFrom } from './credentials.ts'
 import { parseEnvelope } from './envelope.ts'
+import type { Sender } from './event.ts'
 import { elementsFrom, maxEventBytes } from './json.ts'
 
 const maxSentryBody = 20 * 1024 * 1024
@@ -33,35 +34,40 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
     decode(await request.body(), request.header('content-encoding'), most)
 
   async function envelope(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
     const project = projectFrom(request)
     const sent = publicKeyFrom(credentialsOf(request))
     const early = sent === null ? null : await accept.authenticate(sent, project)
     const parsed = parseEnvelope(await inflated(request))
     const key = early ?? (await accept.authenticate(dsnKey(parsed.header.dsn), project))
-    const stored = await accept.envelope(key, parsed)
+    const stored = await accept.envelope(key, parsed, from)
     return sentryReply(stored?.id ?? parsed.header.event_id)
   }
 
   async function store(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
     const project = projectFrom(request)
     const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), project)
     const bytes = await decodeStoreBody(await inflated(request), decode)
-    return sentryReply((await accept.stored(key, bytes)).id)
+    return sentryReply((await accept.stored(key, bytes, from)).id)
   }
 
   async function events(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
     const key = await bearerKey(accept, request)
-    const stored = await accept.event(key, await inflated(request, maxEventBytes))
+    const stored = await accept.event(key, await inflated(request, maxEventBytes), from)
     return { status: 202, headers: cors, body: storedText(stored) }
   }
 
   async function bulk(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
     const key = await bearerKey(accept, request)
     const elements = elementsFrom(await inflated(request, maxBulkBody), maxBulkEvents)
     const results: string[] = new Array(elements.length)
-    await accept.results(key, elements, (result, index) => {
+    const take = (result: Result, index: number) => {
       results[index] = resultText(result)
-    })
+    }
+    await accept.results(key, elements, take, from)
     return { status: 202, headers: cors, body: `{"results":[${results.join(',')}]}` }
   }
 
@@ -108,6 +114,11 @@ function credentialsOf(request: HttpRequest): Credentials {
     xSentryAuth: request.header('x-sentry-auth'),
     authorization: request.header('authorization'),
   }
+}
+
+/** Asked for at once: the address is gone with the connection. */
+export function senderOf(request: HttpRequest): Sender {
+  return { client_ip: request.remoteAddress || null, user_agent: request.header('user-agent') }
 }
 
 /** The key of a request to Mesher's own doors. */

@@ -1,16 +1,23 @@
-// Bytes -> the one strict form of an event that the rest of the server knows. Wrong-typed known fields are dropped, unknown ones
-// stay in the payload; an event is refused only when it cannot be stored (not a JSON object, too deep, too large) or, at
-// Mesher's own doors, when it says nothing. No zod here: this runs for every event, and hand-written checks cost a third.
+// Bytes -> the one strict form of an event that the rest of the server knows, in this order:
+//   parsed (json.ts, bounded) -> legacy names -> scrubbed (scrub.ts), so that nothing after it sees a secret
+//   -> normalised in place (normalise.ts) -> title, tags, group.
+// Wrong-typed known fields are dropped and noted, unknown ones stay in the payload; an event is refused only when it cannot be
+// stored (not a JSON object, too deep, too large) or, at Mesher's own doors, when it says nothing. No zod here: this runs
+// for every event, and hand-written checks cost a third.
 
 import { randomUUID } from 'node:crypto'
 import { AppError } from '../errors.ts'
 import type { Level } from '../protocol.ts'
 import { exceptionsFrom, stackFrom, withoutEchoes } from './exceptions.ts'
+import { distFrom, environmentFrom, levelFrom, loggerFrom, releaseFrom } from './fields.ts'
 import { fingerprintOf, type Grouping } from './fingerprint.ts'
 import { parseJson } from './json.ts'
+import { renameLegacy } from './legacy.ts'
 import { messageFrom } from './message.ts'
+import { normalise } from './normalise.ts'
+import { createScrubber, type Scrubber, standardSettings } from './scrub.ts'
 import { type Tag, tagFrom, tagsFrom, userFrom } from './tags.ts'
-import { correctedTime, timeFrom } from './time.ts'
+import { timeFrom } from './time.ts'
 import { culpritFrom, titleFrom } from './title.ts'
 import { cut, eventIdFrom, type JsonObject, objectFrom, textFrom } from './values.ts'
 
@@ -34,11 +41,19 @@ export interface Event extends Grouping {
   /** With its kind: `id:42`, `username:…`, `email:…`, `ip:…`. */
   user: string | null
   tags: Tag[]
-  /** JSON text in UTF-8 without NUL and lone surrogates: the client's own bytes where they are that. */
+  /** JSON text in UTF-8 without NUL and lone surrogates: the client's own bytes where nothing had to be changed. */
   payload: Buffer
 }
 
-export interface EventContext {
+/** Whoever sent the request, which is not who had the error when that is a server's SDK. */
+export interface Sender {
+  /** Null when unknown. */
+  client_ip: string | null
+  /** Empty when unknown. */
+  user_agent: string
+}
+
+export interface EventContext extends Partial<Sender> {
   received_at: number
   /** The envelope's, which wins over the payload's. */
   event_id?: string | null
@@ -48,12 +63,23 @@ export interface EventContext {
   sdk_name?: string | null
   /** Mesher's doors refuse an event that says nothing; Sentry's store it as "<unlabeled event>". */
   must_say_something?: boolean
+  /** Of the project; the standard one where there is none. */
+  scrubber?: Scrubber
 }
+
+const standard = createScrubber(standardSettings)
 
 export function parseEvent(bytes: Buffer, context: EventContext): Event {
   const { value, text } = parseJson(bytes)
   const event = objectFrom(value)
   if (event === null) throw new AppError('bad_request', 'An event is one JSON object, for example {"message":"text"}.')
+  const scrubber = context.scrubber ?? standard
+  const client_ip = scrubber.hidesAddresses ? null : (context.client_ip ?? null)
+
+  const renamed = renameLegacy(event)
+  const scrubbed = scrubber.scrub(event)
+  const edit = normalise(event, { received_at: context.received_at, sent_at: context.sent_at ?? null, client_ip })
+  const isAsSent = !renamed && !scrubbed && !edit.changed
 
   const message = messageFrom(event)
   const exceptions = withoutEchoes(exceptionsFrom(event), message !== null)
@@ -67,18 +93,19 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
   const main = exceptions.at(-1)
   const transaction = textFrom(event.transaction, 200) ?? textFrom(event.culprit, 200)
   const platform = textFrom(event.platform, 64) ?? 'other'
-  const level = levelFrom(event.level)
+  const level = levelFrom(event.level) ?? 'error'
   const environment = environmentFrom(event.environment) ?? environmentFrom(tagFrom(event, 'environment'))
   const release = releaseFrom(event.release)
   const server_name = textFrom(event.server_name, 256)
-  const logger = textFrom(event.logger, 64)
+  const logger = loggerFrom(event.logger)
   const url = urlFrom(event)
+  const user = userFrom(event)
   const mechanism = exceptions.findLast((exception) => exception.mechanism !== null || exception.handled !== null)
 
   return {
     id: context.event_id ?? eventIdFrom(event.event_id) ?? randomUUID().replaceAll('-', ''),
     received_at: context.received_at,
-    timestamp: correctedTime(timeFrom(event.timestamp), context.received_at, context.sent_at ?? null),
+    timestamp: timeFrom(event.timestamp) ?? context.received_at,
     level,
     environment,
     release,
@@ -88,7 +115,7 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
     message: shortened(message?.text ?? main?.value ?? null),
     transaction,
     server_name,
-    user: userFrom(event),
+    user,
     ...fingerprintOf({
       fingerprint: event.fingerprint,
       exceptions,
@@ -97,7 +124,7 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
       logger,
       transaction,
     }),
-    tags: tagsFrom(event, [
+    tags: tagsFrom(event, context.user_agent ?? '', [
       ['level', level],
       ['environment', environment],
       ['release', release],
@@ -109,59 +136,15 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
       ['mechanism', mechanism?.mechanism ?? null],
       ['url', url],
       ['sdk.name', textFrom(objectFrom(event.sdk)?.name, 200) ?? context.sdk_name ?? null],
+      ['user', user],
     ]),
-    payload: text,
+    payload: isAsSent ? text : Buffer.from(JSON.stringify(event)),
   }
-}
-
-const levelNames = new Map<unknown, Level>([
-  ['fatal', 'fatal'],
-  ['critical', 'fatal'],
-  ['emergency', 'fatal'],
-  ['alert', 'fatal'],
-  ['error', 'error'],
-  ['warning', 'warning'],
-  ['warn', 'warning'],
-  ['info', 'info'],
-  ['log', 'info'],
-  ['notice', 'info'],
-  ['debug', 'debug'],
-  ['trace', 'debug'],
-  ['verbose', 'debug'],
-  [10, 'debug'],
-  [20, 'info'],
-  [30, 'warning'],
-  [40, 'error'],
-  [50, 'fatal'],
-])
-
-/** Unknown and missing levels are errors, as in Relay; numbers are those of Python's logging. */
-function levelFrom(value: unknown): Level {
-  return (
-    levelNames.get(value) ?? (typeof value === 'string' ? levelNames.get(value.trim().toLowerCase()) : null) ?? 'error'
-  )
-}
-
-/** "Invalid, so dropped: `none`, anything with / or a newline", or longer than 64. */
-function environmentFrom(value: unknown): string | null {
-  const name = textFrom(value, 100)
-  return name === null || name.length > 64 || name === 'none' || /[\r\n\f/]/.test(name) ? null : name
-}
-
-/** "Invalid: contains \n \r \t / \, equals . or .., longer than 250 -> drop field." */
-function releaseFrom(value: unknown): string | null {
-  const name = textFrom(value, 300)
-  return name === null || name.length > 250 || name === '.' || name === '..' || /[\r\n\t\f/\\]/.test(name) ? null : name
-}
-
-function distFrom(value: unknown): string | null {
-  const name = textFrom(value, 100)
-  return name !== null && /^[\w.-]{1,64}$/.test(name) ? name : null
 }
 
 /** Without query and fragment: those hold ids and secrets. */
 function urlFrom(event: JsonObject): string | null {
-  const request = objectFrom(event.request ?? event['sentry.interfaces.Http'])
+  const request = objectFrom(event.request)
   return textFrom(textFrom(request?.url, 2048)?.replace(/[?#].*$/s, ''), 200)
 }
 

@@ -1,7 +1,8 @@
 // Bytes of a stranger -> a JSON value, and the text of it that PostgreSQL can store. Bounded before it is parsed: size, then
-// nesting, in one pass over the bytes. That same pass looks for what valid JSON may hold and PostgreSQL may not: NUL and
-// lone surrogates as escapes. Clean bytes are stored as they came (stringify costs as much as parsing did, and loses big
-// numbers); only the others are cleaned and written anew.
+// nesting, in one pass over the bytes. That same pass looks for what valid JSON may hold and PostgreSQL may not, NUL and
+// lone surrogates as escapes, and for whole numbers that JavaScript would round: those are read as text, so that the id of a
+// user or of an order keeps its last digits. Clean bytes are stored as they came (stringify costs as much as parsing
+// did); only the others are cleaned and written anew.
 
 import { isUtf8 } from 'node:buffer'
 import { toUSVString } from 'node:util'
@@ -29,9 +30,9 @@ export function parseJson(input: Buffer): ParsedJson {
     throw new AppError('too_large', 'An event may have at most 1 MiB of JSON: send less context with it.')
   }
   const bytes = withoutBom(input)
-  const suspicious = scan(bytes)
+  const { suspicious, bigNumbers } = scan(bytes)
   const valid = isUtf8(bytes)
-  const value = parse(bytes)
+  const value = parse(bigNumbers.length === 0 ? bytes : quoted(bytes, bigNumbers))
   if (valid && !(suspicious && hasUnstorable(value))) return { value, text: bytes }
   const clean = cleaned(value)
   return { value: clean, text: Buffer.from(JSON.stringify(clean)) }
@@ -92,11 +93,21 @@ export function storable(text: string): string {
   return toUSVString(text.includes('\0') ? text.replaceAll('\0', '') : text)
 }
 
-function scan(bytes: Buffer): boolean {
+interface Scanned {
+  suspicious: boolean
+  /** From and to, from and to: whole numbers of more digits than a number holds. */
+  bigNumbers: number[]
+}
+
+/** Every whole number of 15 digits is exact. */
+const exactDigits = 15
+
+function scan(bytes: Buffer): Scanned {
   let depth = 0
   let suspicious = false
+  const bigNumbers: number[] = []
   for (let at = 0; at < bytes.length; at++) {
-    const byte = bytes[at]
+    const byte = bytes[at]!
     if (byte === quote) {
       for (at++; at < bytes.length && bytes[at] !== quote; at++) {
         if (bytes[at] !== backslash) continue
@@ -107,9 +118,50 @@ function scan(bytes: Buffer): boolean {
       depth++
       if (depth > maxDepth) throw new AppError('bad_request', `The JSON is nested deeper than ${maxDepth} levels.`)
     } else if (byte === closeBrace || byte === closeBracket) depth--
+    else if (isDigit(byte)) {
+      const end = endOfDigits(bytes, at)
+      if (end - at > exactDigits && isWhole(bytes, at, end)) bigNumbers.push(at, end)
+      at = end - 1
+    }
   }
-  return suspicious
+  return { suspicious, bigNumbers }
 }
+
+function endOfDigits(bytes: Buffer, from: number): number {
+  let end = from
+  while (isDigit(bytes[end])) end++
+  return end
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39
+}
+
+/** Not the digits of a fraction or an exponent, nor what comes before one: those are rounded anyway. */
+function isWhole(bytes: Buffer, from: number, to: number): boolean {
+  const before = bytes[from - 1]
+  const after = bytes[to]
+  const touches = (byte: number | undefined) => byte === 0x2e || byte === 0x65 || byte === 0x45 || byte === 0x2b
+  if (touches(before) || touches(after) || bytes[from] === 0x30) return false
+  return (
+    !(before === 0x2d && touches(bytes[from - 2])) && !Number.isSafeInteger(Number(bytes.toString('latin1', from, to)))
+  )
+}
+
+/** The bytes with these numbers in quotes, a minus included. */
+function quoted(bytes: Buffer, numbers: number[]): Buffer {
+  const parts: Buffer[] = []
+  let done = 0
+  for (let i = 0; i < numbers.length; i += 2) {
+    const from = numbers[i]! - (bytes[numbers[i]! - 1] === 0x2d ? 1 : 0)
+    const to = numbers[i + 1]!
+    parts.push(bytes.subarray(done, from), quoteByte, bytes.subarray(from, to), quoteByte)
+    done = to
+  }
+  return Buffer.concat([...parts, bytes.subarray(done)])
+}
+
+const quoteByte = Buffer.from('"')
 
 /** `0000`, or any surrogate: whether those come in pairs is looked at once the text is parsed. */
 function isUnstorableEscape(bytes: Buffer, at: number): boolean {

@@ -10,7 +10,8 @@ import type { HttpRequest, Peer, SocketRoute } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { closeCodes } from '../protocol.ts'
 import { type Accept, type Ignored, type ProjectKey, type Result, rejectedFrom } from './accept.ts'
-import { bearerKey, resultText } from './doors.ts'
+import { bearerKey, resultText, senderOf } from './doors.ts'
+import type { Sender } from './event.ts'
 import { elementsFrom, sentIdFrom, startsArray } from './json.ts'
 
 export const maxInFlight = 1000
@@ -19,6 +20,7 @@ const maxFrameEvents = 1000
 
 export interface IngestSession {
   key: ProjectKey
+  from: Sender
   /** Events that wait for their commit. */
   inFlight: number
   /** Answers of this tick. */
@@ -104,29 +106,32 @@ export function ingestSocket({ accept, log }: { accept: Accept; log: Log }): Ing
 
   function takeText(session: IngestSession, bytes: Buffer) {
     if (startsArray(bytes)) return takeArray(session, bytes)
-    if (admitted(session, bytes)) accept.result(session.key, bytes).then((result) => settle(session, result))
+    if (admitted(session, bytes))
+      accept.result(session.key, bytes, session.from).then((result) => settle(session, result))
   }
 
   function takeArray(session: IngestSession, bytes: Buffer) {
     const events = elementsFrom(bytes, maxFrameEvents)
     if (events.length === 0) throw new AppError('unprocessable', 'The array is empty: send at least one event.')
     const taken = events.filter((event) => admitted(session, event))
-    accept.results(session.key, taken, (result) => settle(session, result))
+    accept.results(session.key, taken, (result) => settle(session, result), session.from)
   }
 
   function takeEnvelope(session: IngestSession, bytes: Buffer) {
-    if (admitted(session, null)) accept.envelopeResult(session.key, bytes).then((result) => settle(session, result))
+    if (admitted(session, null))
+      accept.envelopeResult(session.key, bytes, session.from).then((result) => settle(session, result))
   }
 
   async function upgrade(request: HttpRequest): Promise<{ data: IngestSession }> {
     if (draining !== null) throw new AppError('shutting_down', 'The server is shutting down.', { retryAfter: 1 })
+    const from = senderOf(request)
     const key = await bearerKey(accept, request)
     if ((sessions.get(key.public_key)?.size ?? 0) >= maxSocketsPerKey) {
       throw new AppError('rate_limited', `At most ${maxSocketsPerKey} sockets may be open with one key.`, {
         retryAfter: 5,
       })
     }
-    return { data: { key, inFlight: 0, replies: [], peer: null } }
+    return { data: { key, from, inFlight: 0, replies: [], peer: null } }
   }
 
   /** The key may have been revoked between the look-up and here, when closeKey could not see this socket yet. */

@@ -1,7 +1,4 @@
-// Times as SDKs write them -> milliseconds with their microseconds as a fraction, corrected by the server's clock.
-
-const minute = 60_000
-const day = 24 * 60 * minute
+// Times as SDKs write them -> milliseconds with their microseconds as a fraction.
 
 /** RFC 3339 with or without a zone (then UTC), or unix seconds as a number or text. */
 export function timeFrom(value: unknown): number | null {
@@ -15,15 +12,11 @@ export function timeFrom(value: unknown): number | null {
   return Number.isNaN(whole) ? null : whole + Math.floor(Number(`0${fraction}`) * 1e6) / 1e3
 }
 
-/**
- * Section 4.5 of Relay's rules: a clock that is 55 minutes or more away (by `sent_at`) shifts the event; an event from the
- * future or older than 30 days happened when it was received.
- */
-export function correctedTime(sent: number | null, received_at: number, sent_at: number | null): number {
-  if (sent === null) return received_at
-  const drift = sent_at === null ? 0 : received_at - sent_at
-  const time = Math.abs(drift) >= 55 * minute ? sent + drift : sent
-  return time > received_at + minute || time < received_at - 30 * day ? received_at : time
+/** RFC 3339 in UTC, to the microsecond. */
+export function timeText(milliseconds: number): string {
+  const micros = Math.round(milliseconds * 1e3)
+  const whole = Math.floor(micros / 1e6)
+  return `${new Date(whole * 1e3).toISOString().slice(0, 19)}.${String(micros - whole * 1e6).padStart(6, '0')}Z`
 }
 
 function fromSeconds(seconds: number): number | null {

@@ -7,6 +7,12 @@ export function objectFrom(value: unknown): JsonObject | null {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : null
 }
 
+/** Texts as they are, numbers and booleans as text; null for everything else. */
+export function scalarText(value: unknown): string | null {
+  if (typeof value === 'string') return value
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
+}
+
 /** Numbers and booleans are read as text; blank is absent; longer text is cut. */
 export function textFrom(value: unknown, most: number): string | null {
   if (typeof value === 'number' || typeof value === 'boolean') return String(value)

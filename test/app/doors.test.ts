@@ -10,6 +10,7 @@ import { createHttpServer } from '../../server/http/uws.ts'
 import { createAccept, type Outcome, type ProjectKey } from '../../server/ingest/accept.ts'
 import { ingestRoutes } from '../../server/ingest/doors.ts'
 import type { Event } from '../../server/ingest/event.ts'
+import { standardSettings } from '../../server/ingest/scrub.ts'
 import { ingestSocket, maxInFlight } from '../../server/ingest/socket.ts'
 import { createLog } from '../../server/log.ts'
 
@@ -22,8 +23,8 @@ const anId = /^[0-9a-f]{32}$/
 async function open(t: TestContext) {
   const log = createLog('error')
   const keys = new Map<string, ProjectKey>([
-    [key, { project_id: '42', public_key: key }],
-    [foreign, { project_id: '43', public_key: foreign }],
+    [key, { project_id: '42', public_key: key, scrubbing: standardSettings }],
+    [foreign, { project_id: '43', public_key: foreign, scrubbing: standardSettings }],
   ])
   const events: Event[] = []
   const counted: string[] = []

@@ -125,7 +125,7 @@ export const parserTargets: Record<string, Target> = {
   parseJson(random) {
     const bytes = mutatedBytes(random, eventBytes(random), events)
     const parsed = attempt(() => parseJson(bytes))
-    if (parsed) assert.deepEqual(JSON.parse(parsed.text.toString()), parsed.value)
+    if (parsed) assert.deepEqual(rounded(parsed.value), rounded(JSON.parse(parsed.text.toString())))
   },
 
   elementsFrom(random) {
@@ -209,6 +209,14 @@ export const parserTargets: Record<string, Target> = {
     const filters = Filters.safeParse({ level: search.getAll('level'), environment: search.getAll('environment') })
     if (filters.success) assertTopics(filters.data)
   },
+}
+
+/** As JSON.parse reads it, which rounds whole numbers that parseJson keeps as text. */
+function rounded(value: unknown): unknown {
+  if (typeof value === 'string' && /^-?[1-9]\d{15,}$/.test(value)) return Number(value)
+  if (Array.isArray(value)) return value.map(rounded)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, rounded(inner)]))
 }
 
 const cursor = '1.00000001-751'

@@ -335,6 +335,7 @@ test('tags are derived, deduplicated, bounded and text', () => {
     'os.name': 'Linux',
     device: 'M2',
     'device.family': 'Mac',
+    user: 'id:5',
     region: 'eu',
     flag: 'true',
     n: '3',
