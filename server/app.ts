@@ -10,6 +10,7 @@ import { createTagFolder } from './db/fold.ts'
 import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
 import { findBlocker, findKnownHashes, probeDatabase } from './db/probe.ts'
+import { createConnectionWatch } from './db/watch.ts'
 import { bindApi } from './http/api.ts'
 import { pageRoutes } from './http/pages.ts'
 import { apiRoutes } from './http/routes.ts'
@@ -50,7 +51,10 @@ export interface AppOptions {
   markEvery?: number
   /** Milliseconds that a stream socket may stay slow. */
   slowLimit?: number
+  /** Milliseconds that a subscription waits for a database that is away. */
+  databaseLimit?: number
   mostPerToken?: number
+  watch?: { after: number; every: number }
 }
 
 export interface App extends Service {
@@ -76,7 +80,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const now = options.now ?? Date.now
   const { databaseUrl } = config
   const metrics = createMetrics()
-  const pool = createPool(databaseUrl, log)
+  const watch = createConnectionWatch({ databaseUrl, log, ...options.watch })
+  const pool = createPool(databaseUrl, log, { watch })
   // Slow queries of people must not make a healthy listener look deaf.
   // One on a connection that the network swallowed is given up before the listener is taken for deaf a second time.
   const heartbeats = createPool(databaseUrl, log, { applicationName: 'mesher heartbeat', max: 1, timeout: 2_000 })
@@ -102,6 +107,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     databaseUrl,
     connections: config.writers,
     grace: config.databaseGrace,
+    watch,
     log,
     findBlocker: (pid) => findBlocker(pool, pid),
     findKnown: (projectId, hashes) => findKnownHashes(pool, projectId, hashes),
@@ -129,6 +135,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     log,
     onGap: () => metrics.gaps.inc({ reason: 'slow_consumer' }),
     slowLimit: options.slowLimit,
+    databaseLimit: options.databaseLimit,
     mostPerToken: options.mostPerToken,
   })
 
@@ -246,6 +253,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     stop: async () => void (await Promise.all([pool.end(), heartbeats.end()])),
   }
   const parts = [
+    watch,
     connections,
     back,
     relay,

@@ -34,6 +34,8 @@ export const closeCodes = {
   slow_consumer: 4408,
   /** Too many sockets for one token or project. */
   rate_limited: 4429,
+  /** The database could not be asked for what was missed: come back with the last cursor. */
+  unavailable: 4503,
 } as const
 
 /** At most this much waits in the server for one stream socket that does not read. */

@@ -7,6 +7,7 @@
 //            and topics; one that stays slow is closed
 // Messages of the client are handled one after the other; a second `subscribe` waits for the first to be in force.
 
+import { AppError } from '../errors.ts'
 import type { Peer } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
@@ -33,7 +34,9 @@ export interface StreamDeps {
   log: Log
   onGap?(): void
   /** Milliseconds that a socket may stay slow. */
-  slowLimit?: number
+  slowLimit?: number | undefined
+  /** Milliseconds that a subscription waits for a database that is away. */
+  databaseLimit?: number | undefined
 }
 
 export interface StreamStart {
@@ -73,6 +76,9 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
   let onDrain = () => {}
   let waiting = 0
   let work: Promise<void> = Promise.resolve()
+  const slowLimit = deps.slowLimit ?? 30_000
+  // Shorter than a client waits for a mark.
+  const databaseLimit = deps.databaseLimit ?? 10_000
 
   /** False when the socket did not take it. */
   function send(message: ServerMessage): boolean {
@@ -98,6 +104,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     work = work
       .then(() => (peer.closed ? undefined : job()))
       .catch((error) => {
+        if (error instanceof AppError) return peer.end(closeCodes.unavailable, error.message)
         deps.log.error('stream.failed', { project_id, error })
         peer.end(1011, 'internal error: come back with the last cursor')
       })
@@ -116,7 +123,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     // A tap that overflowed while a large replay was sent: once more, from there.
     for (let from: Position | null = since, round = 1; from !== undefined && !peer.closed; round += 1) {
       const position: Position | null = from
-      await deps.relay.ready()
+      await answered(deps.relay.ready(), performance.now() + databaseLimit)
       // What was read stays in memory until it is sent, so no more than a few sockets do both at once.
       const next: Position | undefined = await (position ? deps.limit : atOnce)(() =>
         joinOnce(position, answerNow, round),
@@ -149,20 +156,35 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     }
   }
 
-  /** A database that is away is waited for: the subscription is answered when it is in force, not before. */
+  /**
+   * A database that is away is waited for, since a subscription is answered when it is in force and not before; but not
+   * without end, for a socket that joins hears nothing.
+   */
   async function readPatiently(from: Position | null): Promise<{ snapshot: Snapshot; tap: Tap } | null> {
+    const end = performance.now() + databaseLimit
     for (let wait = 50; !peer.closed; wait = Math.min(wait * 2, 1_000)) {
       const tap = place.tap(sample)
       try {
-        return { snapshot: await deps.read(project_id, from), tap }
+        return { snapshot: await answered(deps.read(project_id, from), end), tap }
       } catch (error) {
         tap.close()
         deps.log.warn('stream.read_failed', { project_id, error })
+        if (performance.now() + wait > end) throw unavailable()
         await new Promise((resolve) => setTimeout(resolve, wait))
       }
     }
     return null
   }
+
+  function answered<T>(work: Promise<T>, end: number): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(unavailable()), end - performance.now())
+    })
+    return Promise.race([work, late]).finally(() => clearTimeout(timer))
+  }
+
+  const unavailable = () => new AppError('unavailable', 'no answer from the database: come back with the last cursor')
 
   /** The answer, then what was missed, as fast as the client reads it. */
   async function sendSnapshot(snapshot: Snapshot, from: Position | null, answer: Answer | null): Promise<void> {
@@ -225,8 +247,6 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
       onDrain = done
     })
   }
-
-  const slowLimit = deps.slowLimit ?? 30_000
 
   function tooSlow() {
     deps.log.info('stream.slow_consumer', { project_id })
@@ -303,9 +323,15 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     project_id,
     token_id,
     message(bytes, isBinary) {
-      if (waiting > mostWaitingMessages) return peer.end(1008, 'too many messages at once')
+      const parsed = isBinary ? null : parseMessage(bytes)
+      if (waiting > mostWaitingMessages) {
+        return refuse(
+          'rate_limited',
+          `${mostWaitingMessages} messages wait for their answers: wait for some`,
+          parsed?.ref,
+        )
+      }
       enqueue(() => {
-        const parsed = isBinary ? null : parseMessage(bytes)
         if (parsed === null) return refuse('bad_request', 'A message is one JSON object in a text frame')
         const { message, ref, problem } = parsed
         if (!message) return refuse('bad_request', problem, ref)
@@ -341,7 +367,7 @@ function parseMessage(bytes: Buffer): Parsed | null {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
   const result = ClientMessage.safeParse(value)
-  if (result.success) return { message: result.data, problem: '' }
+  if (result.success) return { message: result.data, ref: result.data.ref, problem: '' }
   const issue = result.error.issues[0]!
   const { ref } = value as { ref?: unknown }
   const where = issue.path.join('.')

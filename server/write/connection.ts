@@ -1,10 +1,10 @@
 // One connection of the writer: writes a batch in one transaction, connects when it has to.
 
 import pg from 'pg'
-import { connectionConfig } from '../db/pool.ts'
+import { connectionConfig, hasState } from '../db/pool.ts'
+import type { ConnectionWatch } from '../db/watch.ts'
 import type { Outcome } from '../ingest/accept.ts'
 import { encodeBatch, ingestBatch } from './encode.ts'
-import { hasState } from './failure.ts'
 import type { Waiting } from './queue.ts'
 
 export interface WriterConnection {
@@ -22,6 +22,8 @@ export interface ConnectionOptions {
   applicationName: string
   /** Milliseconds after which a lock that somebody else holds makes the batch fail with 55P03. */
   lockTimeout: number
+  /** Gives up a connection that the network swallowed: the batch fails as `away` and is written again. */
+  watch?: ConnectionWatch | undefined
 }
 
 /** As text: the array of ids is split here, which costs a tenth of the driver's array parser. */
@@ -36,13 +38,15 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     const fresh = new pg.Client({
       ...connectionConfig(options.databaseUrl, options.applicationName),
       lock_timeout: options.lockTimeout,
-      // The server ends what takes absurdly long; a server that says nothing at all is given up a little later.
+      // The server ends what takes absurdly long; a server that says nothing at all, not even to `watch`, is given up a
+      // little later.
       statement_timeout: 15_000,
       query_timeout: 20_000,
     })
     fresh.on('error', () => forget(fresh))
     fresh.on('end', () => forget(fresh))
     await fresh.connect()
+    await options.watch?.introduce(fresh)
     const { rows } = await fresh.query<{ pid: number }>('select pg_backend_pid() as pid')
     pid = rows[0]!.pid
     client = fresh
@@ -61,6 +65,15 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     client = null
     pid = null
     void lost?.end().catch(() => {})
+  }
+
+  async function watched<T>(on: pg.Client, work: (on: pg.Client) => Promise<T>): Promise<T> {
+    options.watch?.busy(on)
+    try {
+      return await work(on)
+    } finally {
+      options.watch?.idle(on)
+    }
   }
 
   async function writeProject(
@@ -116,7 +129,7 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       const uncounted: Uncounted = new Map()
       for (;;) {
         try {
-          return await writeProjects(await connected(), batch, uncounted)
+          return await watched(await connected(), (on) => writeProjects(on, batch, uncounted))
         } catch (error) {
           if (learnUncounted(error, uncounted)) continue
           if (!hasState(error)) abandon()

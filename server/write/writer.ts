@@ -9,6 +9,7 @@
 //   data      the batch is halved until the culprit is alone; only it is refused
 // A commit whose answer was lost is written again: event ids make that harmless.
 
+import type { ConnectionWatch } from '../db/watch.ts'
 import { AppError } from '../errors.ts'
 import type { Outcome, Writer } from '../ingest/accept.ts'
 import type { Log } from '../log.ts'
@@ -36,6 +37,7 @@ export interface WriterOptions {
   connections: number
   /** Milliseconds that events wait for a PostgreSQL that is away. */
   grace: number
+  watch?: ConnectionWatch
   log: Log
   /** Who holds up the backend `pid`. */
   findBlocker(pid: number): Promise<BlockingSession | null>
@@ -96,7 +98,8 @@ export function createWriter(options: WriterOptions): BatchWriter {
   const idleWaiters: (() => void)[] = []
 
   function connection(applicationName: string, lockTimeout: number) {
-    return createWriterConnection({ databaseUrl: options.databaseUrl, applicationName, lockTimeout })
+    const { databaseUrl, watch } = options
+    return createWriterConnection({ databaseUrl, applicationName, lockTimeout, watch })
   }
 
   const now = () => performance.now()

@@ -113,7 +113,7 @@ export function createClient(options: ClientOptions): Client {
       cursor = resumeCursor()
       asked.clear()
       note(`closed with ${code} ${reason}, cursor ${cursor}`)
-      if (![1001, 1006, 4408].includes(code)) story.wrong(`${name} was closed with ${code} ${reason}`)
+      if (![1001, 1006, 4408, 4503].includes(code)) story.wrong(`${name} was closed with ${code} ${reason}`)
       if (!away) setTimeout(comeBack, 20 + random.below(50))
     })
   }

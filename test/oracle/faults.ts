@@ -22,7 +22,9 @@ export interface FaultsOptions {
   /** Milliseconds between two of them. */
   every: number
   /** Names of those to make; all without it. */
-  only?: string[]
+  only?: string[] | undefined
+  /** The last server is never ended. */
+  spare: boolean
 }
 
 type Fault = (random: Random) => Promise<unknown>
@@ -36,8 +38,9 @@ const names = [
   'mesher writer blocked',
 ]
 
-export function startFaults({ world, fleet, story, seed, every, only }: FaultsOptions): Faults {
+export function startFaults({ world, fleet, story, seed, every, only, spare }: FaultsOptions): Faults {
   const { database } = world
+  const mortal = spare ? fleet.slots.slice(0, -1) : fleet.slots
   let stopping = false
 
   const terminate = (which: string, most: number) =>
@@ -125,8 +128,8 @@ export function startFaults({ world, fleet, story, seed, every, only }: FaultsOp
       await delay(200 + random.below(1_500))
       which.forEach(proxy.release)
     },
-    'server killed': async (random) => fleet.end(random.pick(fleet.slots), 'SIGKILL'),
-    'server rolled': async (random) => fleet.end(random.pick(fleet.slots), 'SIGTERM'),
+    'server killed': async (random) => fleet.end(random.pick(mortal), 'SIGKILL'),
+    'server rolled': async (random) => fleet.end(random.pick(mortal), 'SIGTERM'),
     'server frozen': async (random) => {
       const { child } = random.pick(fleet.slots).process
       child.kill('SIGSTOP')

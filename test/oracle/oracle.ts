@@ -26,7 +26,9 @@ export interface OracleOptions {
   smallDisk: boolean
   /** Milliseconds between faults. */
   faultEvery: number
-  faults?: string[]
+  faults?: string[] | undefined
+  /** The last server is never killed nor rolled, so that it is seen to live long. */
+  spare: boolean
 }
 
 export interface Summary {
@@ -152,7 +154,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
       traffic = running
       const hands = startHands({ ...mine, traffic: running })
       for (const client of clients) client.disturb()
-      const faults = startFaults({ ...mine, every: options.faultEvery, only: options.faults })
+      const faults = startFaults({ ...mine, every: options.faultEvery, only: options.faults, spare: options.spare })
       await delay(ms)
       await faults.stop()
       await hands.stop()

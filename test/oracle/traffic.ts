@@ -48,7 +48,7 @@ interface SentEvent {
 }
 
 type Answer = { status?: string; id?: string | null; issue_id?: string; code?: string }
-type Door = (events: SentEvent[], project: Project) => Promise<void>
+type Door = (events: SentEvent[], project: Project, say: (where: string) => void) => Promise<void>
 
 /** What a server that stops, is overloaded or has no database may say. */
 const again = new Set(['rate_limited', 'unavailable', 'shutting_down'])
@@ -58,6 +58,8 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
   const acknowledged: Traffic['acknowledged'] = new Map()
   const issues: Traffic['issues'] = new Map(world.projects.map((project) => [project.id, []]))
   const sockets = new Set<WebSocket>()
+  /** What each loop waits for just now. */
+  const underWay = new Map<Door, string>()
   let stopping = false
 
   function take(project: Project, { status, id, issue_id, code }: Answer) {
@@ -88,31 +90,34 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
 
   /** Two POST doors of Sentry, two of Mesher, and /ingest with texts, arrays and envelopes. */
   function doors(random: Random): Door[] {
-    const target = async (path: string, { public_key }: Project) =>
-      `${await fleet.pick(random)}${path}?sentry_key=${public_key}`
+    async function target(path: string, { public_key }: Project, say: (where: string) => void) {
+      const url = `${await fleet.pick(random)}${path}`
+      say(url)
+      return `${url}?sentry_key=${public_key}`
+    }
 
-    const envelope: Door = async (events, project) => {
+    const envelope: Door = async (events, project, say) => {
       for (const event of events) {
         const body = envelopeOf(event, random)
-        const answer = await post(await target(`/api/${project.id}/envelope/`, project), body, random)
+        const answer = await post(await target(`/api/${project.id}/envelope/`, project, say), body, random)
         if (answer && !acknowledged.has(event.event_id)) acknowledged.set(event.event_id, 'taken')
       }
     }
-    const store: Door = async (events, project) => {
+    const store: Door = async (events, project, say) => {
       for (const event of events) {
-        const to = await target(`/api/${project.id}/store/`, project)
+        const to = await target(`/api/${project.id}/store/`, project, say)
         const answer = await post(to, JSON.stringify(event), random)
         if (answer && !acknowledged.has(event.event_id)) acknowledged.set(event.event_id, 'taken')
       }
     }
-    const single: Door = async (events, project) => {
+    const single: Door = async (events, project, say) => {
       for (const event of events) {
-        const answer = await post(await target('/api/v1/events', project), JSON.stringify(event), random)
+        const answer = await post(await target('/api/v1/events', project, say), JSON.stringify(event), random)
         if (answer) take(project, answer)
       }
     }
-    const bulk: Door = async (events, project) => {
-      const answer = await post(await target('/api/v1/events/bulk', project), JSON.stringify(events), random)
+    const bulk: Door = async (events, project, say) => {
+      const answer = await post(await target('/api/v1/events/bulk', project, say), JSON.stringify(events), random)
       for (const result of (answer as { results: Answer[] } | null)?.results ?? []) take(project, result)
     }
     return [envelope, envelope, store, single, bulk, bulk, ingest(random), ingest(random)]
@@ -121,7 +126,7 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
   /** One socket to one server and project, for as long as it lives. */
   function ingest(random: Random): Door {
     const open = new Map<string, WebSocket>()
-    return async (events, project) => {
+    return async (events, project, say) => {
       let socket = open.get(project.id)
       if (socket?.readyState !== WebSocket.OPEN) {
         socket?.terminate()
@@ -135,6 +140,7 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
         await once(mine, 'open')
       }
       const mine = socket
+      say(mine.url)
       const due = new Set(events.map((event) => event.event_id))
       await new Promise<void>((resolve) => {
         function done() {
@@ -188,11 +194,13 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
       const size = 1 + random.below(12)
       const events = Array.from({ length: size }, () => event(project, random))
       for (let due = events, attempt = 0; due.length > 0; attempt++) {
-        // Nobody waits for an answer for ever: the network may have swallowed it.
-        const sending = door(due, project)
-        const twice = attempt === 0 && random.below(30) === 0 ? door(due, project).catch(() => {}) : null
+        const since = new Date().toISOString()
+        const say = (where: string) => underWay.set(door, `${where} since ${since}`)
+        const sending = door(due, project, say)
+        const twice = attempt === 0 && random.below(30) === 0 ? door(due, project, say).catch(() => {}) : null
         await sending.catch(() => {})
         await twice
+        underWay.delete(door)
         due = due.filter(({ event_id }) => !acknowledged.has(event_id))
         if (due.length > 0) await delay(30)
       }
@@ -224,7 +232,11 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
       for (const socket of sockets) socket.terminate()
       if (how !== 'late') return
       const open = [...sent.keys()].filter((id) => !acknowledged.has(id))
-      throw new Error(`${open.length} events are not answered after ${patience} ms: ${open.slice(0, 5)}`)
+      throw new Error(
+        [`${open.length} events are not answered after ${patience} ms: ${open.slice(0, 5)}`, ...underWay.values()].join(
+          '\n  waits at ',
+        ),
+      )
     },
   }
 }

@@ -13,7 +13,7 @@ export interface DatabaseProxy {
   url: string
   /** Open connections of that name. */
   count(name: string): number
-  /** Present connections stay open and carry nothing any more; new ones work. */
+  /** Present connections stay open and carry nothing any more, not even their end; new ones work. */
   swallow(name: string): void
   /** Ends present connections, and every new one until `allow`. */
   refuse(name: string): void
@@ -58,7 +58,10 @@ export async function createProxy(t: Scope, databaseUrl: string): Promise<Databa
       if (held.has(name)) link.kept.push(bytes)
       else client.write(bytes)
     })
-    client.on('close', () => database.destroy())
+    // Who is swallowed does not hear of the other's end either.
+    client.on('close', () => {
+      if (!link.swallowed) database.destroy()
+    })
     database.on('close', () => {
       links.delete(link)
       if (!link.swallowed) client.end()
@@ -87,7 +90,10 @@ export async function createProxy(t: Scope, databaseUrl: string): Promise<Databa
     },
     refuse(name) {
       refused.add(name)
-      for (const link of named(name)) link.client.destroy()
+      for (const { client, database } of named(name)) {
+        client.destroy()
+        database.destroy()
+      }
     },
     allow: (name) => void refused.delete(name),
     hold: (name) => void held.add(name),

@@ -73,7 +73,7 @@ const picture: Record<string, Knows> = {
   read: { values: [], types: ['db/pool.ts'] },
   triage: { values: [], types: ['db/pool.ts'] },
   ingest: { values: [], types: ['http/types.ts'] },
-  write: { values: ['db/pool.ts'], types: [] },
+  write: { values: ['db/pool.ts'], types: ['db/watch.ts'] },
   notify: { values: ['db/pool.ts'], types: [] },
   relay: { values: ['notify/channels.ts'], types: [] },
   socket: { values: ['relay/cursor.ts', 'relay/topics.ts'], types: ['access/tokens.ts', 'http/types.ts'] },
