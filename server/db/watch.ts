@@ -44,6 +44,8 @@ interface Found extends Backend {
 
 /** So many looks in a row have to find the same: a large batch on its way looks alike. */
 const looksNeeded = 4
+/** Milliseconds for a new connection's first question, which nobody watches yet. */
+const introductionTime = 5_000
 
 /**
  * A machine that is gone frees its connections within a minute (PostgreSQL would keep them for two hours), and a transaction
@@ -131,7 +133,9 @@ export function createConnectionWatch({
       await looking
     },
     async introduce(client) {
-      const { rows } = await client.query<Backend>(introduction)
+      // pg takes this time-out for one query too; its types do not say so.
+      const query = { text: introduction, query_timeout: introductionTime }
+      const { rows } = await client.query<Backend>(query)
       const { pid, backend_start } = rows[0]!
       backends.set(client, { pid, backend_start })
     },

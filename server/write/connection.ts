@@ -46,9 +46,14 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     fresh.on('error', () => forget(fresh))
     fresh.on('end', () => forget(fresh))
     await fresh.connect()
-    await options.watch?.introduce(fresh)
-    const { rows } = await fresh.query<{ pid: number }>('select pg_backend_pid() as pid')
-    pid = rows[0]!.pid
+    try {
+      await options.watch?.introduce(fresh)
+      const { rows } = await fresh.query<{ pid: number }>('select pg_backend_pid() as pid')
+      pid = rows[0]!.pid
+    } catch (error) {
+      void fresh.end().catch(() => {})
+      throw error
+    }
     client = fresh
     return fresh
   }
