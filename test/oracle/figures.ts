@@ -36,7 +36,7 @@ export async function figuresOf({ fleet, world }: Oracle) {
     `select (pg_database_size(current_database()) / 1048576.0)::numeric(9, 1)::float8 as database_mb,
             (select count(*)::int from events) as stored,
             (select coalesce(sum(pg_total_relation_size(relid)), 0) / 1024 from pg_partition_tree('events'))::int as events_kb,
-            ${tables.map((name) => `pg_total_relation_size('${name}') / 1024 as ${name}_kb`)},
+            ${tables.map((name) => `(pg_total_relation_size('${name}') / 1024)::int as ${name}_kb`)},
             (select count(*)::int from issue_tag_deltas) as deltas,
             pg_notification_queue_usage() as queue,
             (select count(*)::int from pg_stat_activity where application_name like 'mesher%') as connections`,

@@ -17,7 +17,7 @@ import { createOracle } from './oracle.ts'
 
 const kinds = {
   oracle: { seconds: 90, round: 30, rate: 100, clients: 24, every: 300, fsync: false, smallDisk: true, spare: false },
-  soak: { seconds: 600, round: 60, rate: 300, clients: 36, every: 1_500, fsync: true, smallDisk: false, spare: true },
+  soak: { seconds: 600, round: 60, rate: 300, clients: 36, every: 8_000, fsync: true, smallDisk: false, spare: true },
 }
 
 const { values, positionals } = parseArgs({

@@ -204,20 +204,22 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
         due = due.filter(({ event_id }) => !acknowledged.has(event_id))
         if (due.length > 0) await delay(30)
       }
-      next = Math.max(next + (1000 * size) / perSecond, performance.now() - 1_000)
+      next = Math.max(next + (1000 * size) / perSecond, performance.now() - 5_000)
       const wait = next - performance.now()
       if (wait > 0) await delay(wait)
     }
   }
 
   const running: Promise<void>[] = []
-  const loops = world.projects.length * 8
+  // Each of the eight doors for every hundred events a second: who waits for an answer sends nothing else.
+  const perProject = 8 * Math.ceil(rate / 100)
+  const loops = world.projects.length * perProject
   for (const [p, project] of world.projects.entries()) {
-    for (const index of Array.from({ length: 8 }).keys()) {
-      const random = createRandom(seed + 100 + p * 8 + index)
+    for (const index of Array.from({ length: perProject }).keys()) {
+      const random = createRandom(seed + 100 + p * perProject + index)
       // Three quarters of the traffic belong to the first project.
       const share = p === 0 ? 0.75 : 0.25 / (world.projects.length - 1)
-      running.push(run(project, doors(random)[index]!, random, (rate * share * world.projects.length) / loops))
+      running.push(run(project, doors(random)[index % 8]!, random, (rate * share * world.projects.length) / loops))
     }
   }
 
