@@ -33,9 +33,15 @@ export interface ListenerOptions {
   onConnected(): void
   onLost(): void
   log: Log
-  /** Milliseconds between heartbeats; three unheard ones mean that the connection is deaf. */
+  /** Milliseconds between heartbeats. */
   heartbeat?: number
 }
+
+/**
+ * A heartbeat that was committed so many turns ago and is not heard yet means that the connection is deaf. One that a busy
+ * database has not committed means nothing, and turns instead of time forgive a process that was stopped for a while.
+ */
+const deafAfter = 3
 
 export function createListener(options: ListenerOptions): Listener {
   const { log } = options
@@ -48,6 +54,8 @@ export function createListener(options: ListenerOptions): Listener {
   let lag = 0
   let beat = 0
   const sentAt = new Map<number, number>()
+  /** Turns since these were committed. */
+  const unheard = new Map<number, number>()
   let timer: NodeJS.Timeout | undefined
   let rebuilding: Promise<void> | undefined
   let wake = () => {}
@@ -67,6 +75,7 @@ export function createListener(options: ListenerOptions): Listener {
     if (subscriber !== fresh) throw new Error('the connection was lost while it was made')
     connected = true
     heardAt = performance.now()
+    unheard.clear()
     log.info('listener.connected')
     options.onConnected()
   }
@@ -83,6 +92,7 @@ export function createListener(options: ListenerOptions): Listener {
     const sent = sentAt.get(number)
     if (sent !== undefined) lag = heardAt - sent
     for (const older of sentAt.keys()) if (older <= number) sentAt.delete(older)
+    for (const older of unheard.keys()) if (older <= number) unheard.delete(older)
   }
 
   function lost(which: Subscriber, reason: string) {
@@ -122,13 +132,24 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function tick() {
-    if (connected && performance.now() - heardAt > 3 * heartbeat && subscriber) {
+    for (const [number, turns] of unheard) unheard.set(number, turns + 1)
+    if (connected && subscriber && [...unheard.values()].some((turns) => turns >= deafAfter)) {
       return lost(subscriber, `no heartbeat for ${Math.round(performance.now() - heardAt)} ms`)
     }
     if (sentAt.size > 10) sentAt.clear()
     beat += 1
     sentAt.set(beat, performance.now())
-    options.beat({ from: me, beat }).catch((error) => log.debug('listener.beat_failed', { error }))
+    send(beat)
+  }
+
+  async function send(mine: number) {
+    try {
+      await options.beat({ from: me, beat: mine })
+      // Heard before its commit was answered, as like as not.
+      if (sentAt.has(mine)) unheard.set(mine, 0)
+    } catch (error) {
+      log.debug('listener.beat_failed', { error })
+    }
   }
 
   return {

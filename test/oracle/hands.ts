@@ -20,9 +20,14 @@ export interface HandsOptions {
   story: Story
   traffic: Traffic
   seed: number
+  /** Milliseconds between two deeds, on average. */
+  every: number
 }
 
-export function startHands({ world, fleet, story, traffic, seed }: HandsOptions): Hands {
+/** By hand in one project at most about so many issues: who changes all of them holds their locks for as long as it takes. */
+const mostMade = 1_000
+
+export function startHands({ world, fleet, story, traffic, seed, every }: HandsOptions): Hands {
   const life = new AbortController()
   const { signal } = life
   const pause = (ms: number) => delay(ms, undefined, { signal }).catch(() => {})
@@ -54,7 +59,7 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
   async function acting(random: Random): Promise<void> {
     while (!signal.aborted) {
       await act(random)
-      await pause(20 + random.below(150))
+      await pause(random.below(every))
     }
   }
 
@@ -68,8 +73,9 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
   const insertIssues = (on: pg.Client, projectId: string, count: number, random: Random) =>
     on.query(
       `insert into issues (project_id, short_id, title, culprit, level)
-       select $1, $2 || n, left('by hand ' || n || repeat(' é', 100), 190), repeat('è', 190), 'error' from generate_series(1, $3) n`,
-      [projectId, hex(random), count],
+       select $1, $2 || n, left('by hand ' || n || repeat(' é', 100), 190), repeat('è', 190), 'error' from generate_series(1, $3) n
+        where (select count(*) from issues where project_id = $1 and short_id like 'HAND-%') < $4`,
+      [projectId, hex(random), count, mostMade],
     )
   const insertEvents = (on: pg.Client, projectId: string, count: number) =>
     on.query(
@@ -143,7 +149,7 @@ export function startHands({ world, fleet, story, traffic, seed }: HandsOptions)
   async function typing(name: string, random: Random): Promise<void> {
     let on: pg.Client | null = null
     while (!signal.aborted) {
-      await pause(50 + random.below(400))
+      await pause(50 + random.below(2 * every))
       if (signal.aborted) break
       const deed = random.pick(names)
       const projectId = random.pick(world.projects).id

@@ -26,6 +26,8 @@ export interface OracleOptions {
   smallDisk: boolean
   /** Milliseconds between faults. */
   faultEvery: number
+  /** Milliseconds between what a person does. */
+  handEvery: number
   faults?: string[] | undefined
   /** The last server is never killed nor rolled, so that it is seen to live long. */
   spare: boolean
@@ -152,7 +154,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
       const before = clients.map((client) => ({ ...client.counts }))
       const running = startTraffic({ ...mine, rate })
       traffic = running
-      const hands = startHands({ ...mine, traffic: running })
+      const hands = startHands({ ...mine, traffic: running, every: options.handEvery })
       for (const client of clients) client.disturb()
       const faults = startFaults({ ...mine, every: options.faultEvery, only: options.faults, spare: options.spare })
       await delay(ms)

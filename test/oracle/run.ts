@@ -16,8 +16,15 @@ import { figuresOf } from './figures.ts'
 import { createOracle } from './oracle.ts'
 
 const kinds = {
-  oracle: { seconds: 90, round: 30, rate: 100, clients: 24, every: 300, fsync: false, smallDisk: true, spare: false },
-  soak: { seconds: 600, round: 60, rate: 300, clients: 36, every: 8_000, fsync: true, smallDisk: false, spare: true },
+  oracle: {
+    ...{ seconds: 90, round: 30, rate: 100, clients: 24, faultEvery: 300, handEvery: 200 },
+    ...{ fsync: false, smallDisk: true, spare: false },
+  },
+  // Longer than anybody wants to wait for a fault to be over, so that most of the time events flow.
+  soak: {
+    ...{ seconds: 600, round: 60, rate: 300, clients: 24, faultEvery: 8_000, handEvery: 2_000 },
+    ...{ fsync: true, smallDisk: false, spare: true },
+  },
 }
 
 const { values, positionals } = parseArgs({
@@ -62,7 +69,6 @@ async function main(): Promise<void> {
       clients: number('clients', kind.clients),
       rate: number('rate', kind.rate),
       smallDisk: kind.smallDisk || values['small-disk'],
-      faultEvery: kind.every,
       faults: values.quiet ? [] : values.fault,
     })
     if (kind.smallDisk && !oracle.world.disk) say({ left_out: 'disk full: a small disk takes Linux and root' })
