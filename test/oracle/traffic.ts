@@ -211,12 +211,12 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
   }
 
   const running: Promise<void>[] = []
-  // Each of the eight doors for every hundred events a second: who waits for an answer sends nothing else.
-  const perProject = 8 * Math.ceil(rate / 100)
+  // Each of the eight doors for every 25 events a second: who waits for an answer sends nothing else.
+  const perProject = 8 * Math.ceil(rate / 25)
   const loops = world.projects.length * perProject
   for (const [p, project] of world.projects.entries()) {
     for (const index of Array.from({ length: perProject }).keys()) {
-      const random = createRandom(seed + 100 + p * perProject + index)
+      const random = createRandom(seed + 500 + p * perProject + index)
       // Three quarters of the traffic belong to the first project.
       const share = p === 0 ? 0.75 : 0.25 / (world.projects.length - 1)
       running.push(run(project, doors(random)[index % 8]!, random, (rate * share * world.projects.length) / loops))
