@@ -54,7 +54,7 @@ export interface Oracle {
 }
 
 /** Everything that was sent is answered, and everybody holds everything, within this. */
-const patience = 60_000
+const patience = 120_000
 
 export async function createOracle(scope: Scope, options: OracleOptions): Promise<Oracle> {
   const { seed, rate } = options
