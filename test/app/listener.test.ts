@@ -142,7 +142,7 @@ test('Notifications that are nobody’s of ours are ignored', async (t) => {
 test('A transaction that stays open for long makes replays longer, and loses nothing', async (t) => {
   const random = createRandom()
   const server = await startApp(t)
-  const { issue_id } = await server.send({ message: 'there is an issue' })
+  const { id: first, issue_id } = await server.send({ message: 'there is an issue' })
   const slow = await server.database.connect()
   await slow.query('begin')
   await slow.query(`update issues set assigned_to = 'slow' where id = $1`, [issue_id])
@@ -158,7 +158,8 @@ test('A transaction that stays open for long makes replays longer, and loses not
   await slow.query('commit')
   await server.send({ message: 'marker' })
   await open.next('event', (message) => message.data.title === 'marker')
-  assert.equal(new Set(ids(open)).size, 301)
+  // The first may come again: no heartbeat need have moved the cursor beyond it when the listener was lost.
+  assert.equal(new Set(ids(open).filter((id) => id !== first)).size, 301)
   const assigned = open.ofType('issue').filter((message) => message.action === 'assigned')
   assert.deepEqual(
     assigned.map((message) => message.issue_id),
