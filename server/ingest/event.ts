@@ -8,9 +8,11 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '../errors.ts'
 import type { Level } from '../protocol.ts'
+import { cspFrom } from './csp.ts'
 import { exceptionsFrom, stackFrom, withoutEchoes } from './exceptions.ts'
 import { distFrom, environmentFrom, levelFrom, loggerFrom, releaseFrom } from './fields.ts'
-import { fingerprintOf, type Grouping } from './fingerprint.ts'
+import { crashFrame } from './frames.ts'
+import { countingOf, type Grouping, groupingOf } from './grouping/grouping.ts'
 import { parseJson } from './json.ts'
 import { renameLegacy } from './legacy.ts'
 import { messageFrom } from './message.ts'
@@ -84,13 +86,15 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
   const message = messageFrom(event)
   const exceptions = withoutEchoes(exceptionsFrom(event), message !== null)
   const stack = exceptions.length > 0 ? [] : stackFrom(event)
-  if (context.must_say_something && message === null && exceptions.length === 0 && stack.length === 0) {
+  const csp = cspFrom(event)
+  const isSilent = message === null && exceptions.length === 0 && stack.length === 0 && csp === null
+  if (context.must_say_something && isSilent) {
     throw new AppError(
       'unprocessable',
       'The event says nothing: give it a "message", "logentry", "exception" or "threads".',
     )
   }
-  const main = exceptions.at(-1)
+  const { counting, main } = countingOf(exceptions)
   const transaction = textFrom(event.transaction, 200) ?? textFrom(event.culprit, 200)
   const platform = textFrom(event.platform, 64) ?? 'other'
   const level = levelFrom(event.level) ?? 'error'
@@ -102,6 +106,21 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
   const user = userFrom(event)
   const mechanism = exceptions.findLast((exception) => exception.mechanism !== null || exception.handled !== null)
 
+  const tags = tagsFrom(event, context.user_agent ?? '', [
+    ['level', level],
+    ['environment', environment],
+    ['release', release],
+    ['dist', distFrom(event.dist)],
+    ['server_name', server_name],
+    ['transaction', transaction],
+    ['logger', logger],
+    ['handled', handledText(mechanism?.handled)],
+    ['mechanism', mechanism?.mechanism ?? null],
+    ['url', url],
+    ['sdk.name', textFrom(objectFrom(event.sdk)?.name, 200) ?? context.sdk_name ?? null],
+    ['user', user],
+  ])
+
   return {
     id: context.event_id ?? eventIdFrom(event.event_id) ?? randomUUID().replaceAll('-', ''),
     received_at: context.received_at,
@@ -110,34 +129,26 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
     environment,
     release,
     platform,
-    title: titleFrom(main, message),
-    culprit: culpritFrom({ transaction, platform, url }, main, stack),
+    title: titleFrom(main, csp, message),
+    culprit: culpritFrom({ transaction, url }, main, stack),
     message: shortened(message?.text ?? main?.value ?? null),
     transaction,
     server_name,
     user,
-    ...fingerprintOf({
+    ...groupingOf({
       fingerprint: event.fingerprint,
-      exceptions,
+      exceptions: counting,
       stack,
+      csp,
       message,
       logger,
       transaction,
+      level,
+      main,
+      crash: crashFrame(main?.frames ?? stack),
+      tag: (key) => tags.find(([name]) => name === key)?.[1] ?? null,
     }),
-    tags: tagsFrom(event, context.user_agent ?? '', [
-      ['level', level],
-      ['environment', environment],
-      ['release', release],
-      ['dist', distFrom(event.dist)],
-      ['server_name', server_name],
-      ['transaction', transaction],
-      ['logger', logger],
-      ['handled', handledText(mechanism?.handled)],
-      ['mechanism', mechanism?.mechanism ?? null],
-      ['url', url],
-      ['sdk.name', textFrom(objectFrom(event.sdk)?.name, 200) ?? context.sdk_name ?? null],
-      ['user', user],
-    ]),
+    tags,
     payload: isAsSent ? text : Buffer.from(JSON.stringify(event)),
   }
 }

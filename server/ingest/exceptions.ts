@@ -1,19 +1,11 @@
 // Exceptions and stacks of an event, in the few fields that titles, culprits and grouping need. "List order: oldest cause
-// first, thrown exception last"; frames: "oldest caller first, crash frame last". Any of it may be null.
+// first, thrown exception last". Any of it may be null.
 
+import { type Frame, framesFrom } from './frames.ts'
 import { type JsonObject, objectFrom, textFrom, valuesFrom } from './values.ts'
 
 const maxExceptions = 50
 const maxThreads = 500
-const maxFrames = 250
-
-export interface Frame {
-  module: string | null
-  function: string | null
-  filename: string | null
-  in_app: boolean
-  lineno: unknown
-}
 
 export interface Exception {
   type: string | null
@@ -21,39 +13,68 @@ export interface Exception {
   synthetic: boolean
   mechanism: string | null
   handled: boolean | null
+  /** Of the mechanism: its place in the tree of an exception group. */
+  exception_id: number | null
+  parent_id: number | null
+  is_exception_group: boolean
   frames: Frame[]
 }
 
 export function exceptionsFrom(event: JsonObject): Exception[] {
+  const platform = textFrom(event.platform, 64)
   const exceptions: Exception[] = []
+  const threadIds: unknown[] = []
   for (const raw of valuesFrom(event.exception ?? event['sentry.interfaces.Exception'], maxExceptions)) {
-    const mechanism = objectFrom(raw.mechanism)
-    const exception: Exception = {
-      type: textFrom(raw.type, 256),
-      value: valueText(raw.value),
-      synthetic: mechanism?.synthetic === true,
-      mechanism: textFrom(mechanism?.type, 200),
-      handled: typeof mechanism?.handled === 'boolean' ? mechanism.handled : null,
-      frames: framesFrom(raw.stacktrace),
-    }
-    if (exception.type !== null || exception.value !== null || exception.frames.length > 0) exceptions.push(exception)
+    const exception = exceptionFrom(raw, platform)
+    if (exception.type === null && exception.value === null && exception.frames.length === 0) continue
+    exceptions.push(exception)
+    threadIds.push(raw.thread_id)
   }
-  const only = exceptions.length === 1 ? exceptions[0]! : null
-  if (only !== null && only.frames.length === 0) only.frames = stackFrom(event)
+  if (exceptions.some((exception) => exception.frames.length === 0))
+    borrowStacks(event, exceptions, threadIds, platform)
   return exceptions
+}
+
+function exceptionFrom(raw: JsonObject, platform: string | null): Exception {
+  const mechanism = objectFrom(raw.mechanism)
+  return {
+    type: textFrom(raw.type, 256),
+    value: valueText(raw.value),
+    synthetic: mechanism?.synthetic === true,
+    mechanism: textFrom(mechanism?.type, 200),
+    handled: typeof mechanism?.handled === 'boolean' ? mechanism.handled : null,
+    exception_id: idFrom(mechanism?.exception_id),
+    parent_id: idFrom(mechanism?.parent_id),
+    is_exception_group: mechanism?.is_exception_group === true,
+    frames: framesFrom(raw.stacktrace, platform),
+  }
+}
+
+/** "If the exception has no stacktrace but `thread_id` (or exactly one crashed/current thread) has one, use that." */
+function borrowStacks(event: JsonObject, exceptions: Exception[], threadIds: unknown[], platform: string | null) {
+  const threads = valuesFrom(event.threads, maxThreads)
+  for (const [index, exception] of exceptions.entries()) {
+    const id = textFrom(threadIds[index], 64)
+    if (exception.frames.length > 0 || id === null) continue
+    const own = threads.find((thread) => textFrom(thread.id, 64) === id)
+    exception.frames = framesFrom(own?.stacktrace, platform)
+  }
+  // A stack that names no exception is that of the one that was thrown, unless another has one of its own.
+  if (exceptions.every((exception) => exception.frames.length === 0)) exceptions.at(-1)!.frames = stackFrom(event)
 }
 
 /** The stack of an event outside its exceptions: its own, or that of the one thread that crashed, or is current, or is alone. */
 export function stackFrom(event: JsonObject): Frame[] {
-  const own = framesFrom(event.stacktrace ?? event['sentry.interfaces.Stacktrace'])
+  const platform = textFrom(event.platform, 64)
+  const own = framesFrom(event.stacktrace ?? event['sentry.interfaces.Stacktrace'], platform)
   if (own.length > 0) return own
   const threads = valuesFrom(event.threads, maxThreads)
   for (const chosen of [
-    threads.filter((t) => t.crashed === true),
-    threads.filter((t) => t.current === true),
+    threads.filter((thread) => thread.crashed === true),
+    threads.filter((thread) => thread.current === true),
     threads,
   ]) {
-    if (chosen.length === 1) return framesFrom(chosen[0]!.stacktrace)
+    if (chosen.length === 1) return framesFrom(chosen[0]!.stacktrace, platform)
   }
   return []
 }
@@ -64,34 +85,8 @@ export function withoutEchoes(exceptions: Exception[], hasMessage: boolean): Exc
   return exceptions.filter((exception) => exception.type !== null || !exception.synthetic)
 }
 
-export function crashFrame(frames: Frame[]): Frame | null {
-  return frames.findLast((frame) => frame.in_app) ?? frames.at(-1) ?? null
-}
-
-function framesFrom(stacktrace: unknown): Frame[] {
-  const list = objectFrom(stacktrace)?.frames
-  if (!Array.isArray(list)) return []
-  const frames: Frame[] = []
-  for (const raw of valuesFrom(list, maxFrames)) {
-    const filename = textFrom(raw.filename, 1024)
-    const path = textFrom(raw.abs_path, 1024) ?? filename
-    frames.push({
-      module: textFrom(raw.module, 256),
-      function: textFrom(raw.function, 256),
-      filename: filename ?? path,
-      in_app: raw.in_app !== false && (path === null || !isLibrary(path)),
-      lineno: raw.lineno,
-    })
-  }
-  return frames
-}
-
-// Forced out of the app even where the SDK says in_app: bundled servers flag everything.
-const library =
-  /node_modules\/|^node:|\/(?:site|dist)-packages\/|\/lib\/python3|\/gems\/|\/go\/pkg\/mod\/|^\/rustc\/|^[a-z-]+-extension:/
-
-function isLibrary(path: string): boolean {
-  return library.test(path)
+function idFrom(value: unknown): number | null {
+  return typeof value === 'number' && Number.isInteger(value) ? value : null
 }
 
 function valueText(value: unknown): string | null {

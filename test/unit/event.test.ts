@@ -259,7 +259,7 @@ test('long texts are cut without breaking a character', () => {
     transaction: '😀'.repeat(1000),
     server_name: 'x'.repeat(5000),
   })
-  assert.equal(event.title.length, 511)
+  assert.equal(event.title.length, 255)
   assert.equal(event.message?.length, 1023)
   assert.equal(event.transaction?.length, 200)
   assert.equal(event.server_name?.length, 256)

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { parseEvent } from '../../server/ingest/event.ts'
-import { parameterised } from '../../server/ingest/parameterise.ts'
 
 const hash = (value: object) => parseEvent(Buffer.from(JSON.stringify(value)), { received_at: 0 }).hashes[0]
+const componentsOf = (value: object): unknown[] =>
+  parseEvent(Buffer.from(JSON.stringify(value)), { received_at: 0 }).components.map((text) => JSON.parse(text))
 
 const frame = (name: string, more: object = {}) => ({
   function: name,
@@ -105,30 +108,188 @@ test('different problems get different fingerprints', () => {
   for (const [why, a, b] of different) assert.notEqual(hash(a), hash(b), why)
 })
 
-test('what varies in a message becomes a placeholder', () => {
-  const cases: [text: string, expected: string][] = [
-    ['user 42 not found', 'user <num> not found'],
-    ['took 2.75 units', 'took <num> units'],
-    ['took 3000ms', 'took <dur>'],
-    ['connect ECONNREFUSED 10.0.0.5:5432', 'connect ECONNREFUSED <ip>:<num>'],
-    ['GET https://api.example.com/v1/users/7?x=1 failed', 'GET <url> failed'],
-    ['mail to alice@example.com bounced', 'mail to <email> bounced'],
-    ['no 23222692-852d-4c0c-a8ab-00002d1f78b6 here', 'no <uuid> here'],
-    ['at 2026-11-23T11:53:16.5Z it broke', 'at <date> it broke'],
-    ['at address 0xDEADbeef', 'at address <hex>'],
-    ['bad revision 9f8e7d6', 'bad revision <hex>'],
-    [`invalid record name='alice' ok=true`, 'invalid record name=<str> ok=<bool>'],
-    ['order-1234 and item_56', 'order-<num> and item_<num>'],
-    ["KeyError 'alice'", "KeyError 'alice'"],
-    ['System.IO failed in main.rs, H2 utf8', 'System.IO failed in main.rs, H2 utf8'],
-    ['  first \n\n second \n third 3', 'first\nsecond'],
+test('variables of a fingerprint are resolved before it is hashed, and missing ones have a name', () => {
+  const full = {
+    ...thrown([
+      frame('main'),
+      frame('charge', { module: 'shop.pay', abs_path: '/srv/src/pay.js', package: '/usr/lib/libpay.so' }),
+    ]),
+    message: 'it broke',
+    transaction: 'GET /pay',
+    logger: 'shop',
+    level: 'warning',
+    tags: { region: 'eu' },
+  }
+  const cases: [variable: string, found: string, missing: string][] = [
+    ['transaction', 'GET /pay', '<no-transaction>'],
+    ['message', 'it broke', '<no-message>'],
+    ['type', 'PaymentError', '<no-type>'],
+    ['error.type', 'PaymentError', '<no-type>'],
+    ['value', 'order 1001', '<no-value>'],
+    ['error.value', 'order 1001', '<no-value>'],
+    ['function', 'charge', '<no-function>'],
+    ['stack.function', 'charge', '<no-function>'],
+    ['path', '/srv/src/pay.js', '<no-abs-path>'],
+    ['stack.abs_path', '/srv/src/pay.js', '<no-abs-path>'],
+    ['stack.filename', 'src/pay.js', '<no-filename>'],
+    ['module', 'shop.pay', '<no-module>'],
+    ['stack.module', 'shop.pay', '<no-module>'],
+    ['package', 'libpay.so', '<no-package>'],
+    ['stack.package', 'libpay.so', '<no-package>'],
+    ['level', 'warning', 'error'],
+    ['logger', 'shop', '<no-logger>'],
+    ['tags.region', 'eu', '<no-value-for-tag-region>'],
+    ['tags.level', 'warning', 'error'],
+    ['unheard', '<unrecognized-variable-unheard>', '<unrecognized-variable-unheard>'],
   ]
-  for (const [text, expected] of cases) assert.equal(parameterised(text), expected)
+  for (const [variable, found, missing] of cases) {
+    for (const part of [`{{ ${variable} }}`, `{{${variable}}}`, ` {{   ${variable} }}`]) {
+      assert.deepEqual(componentsOf({ ...full, fingerprint: [part] }), [['fp', found]], part)
+      assert.deepEqual(componentsOf({ fingerprint: ['x', part] }), [['fp', 'x', missing]], part)
+    }
+  }
+  assert.deepEqual(componentsOf({ ...thrown(null), fingerprint: ['{{ message }}'] }), [['fp', 'order 1001']])
+  for (const literal of ['a {{ type }}', '{{ type }', '{{}}', '{{ a b }}', '{{ {{type}} }}'])
+    assert.deepEqual(componentsOf({ ...full, fingerprint: [literal] }), [['fp', literal]])
 })
 
-test('no message takes long to parameterise', () => {
-  const start = process.hrtime.bigint()
-  for (const text of ['1', 'a', 'a1', 'a@', 'a.b@', 'a://', "='", '1.', 'A1b', '\n', ' '])
-    parameterised(text.repeat(500_000))
-  assert.ok(Number(process.hrtime.bigint() - start) < 5e8)
+test('a fingerprint that holds the default holds all of its variants', () => {
+  const event = thrown([frame('main'), frame('lib', { in_app: false })])
+  const alone = componentsOf(event)
+  assert.equal(alone.length, 2)
+  assert.deepEqual(
+    componentsOf({ ...event, fingerprint: ['{{ default }}', '{{ level }}', '{{default}}'] }),
+    alone.map((variant) => ['mix', variant, 'error', variant]),
+  )
+})
+
+test('of a fingerprint what is no text, number or truth value is left out', () => {
+  assert.deepEqual(componentsOf({ message: 'a', fingerprint: ['x', 5, true, null, {}, [], ' '] }), [
+    ['fp', 'x', '5', 'true'],
+  ])
+  for (const none of ['x', 5, {}, null, [], [null], [{}]])
+    assert.deepEqual(componentsOf({ message: 'a', fingerprint: none }), [['msg', 'a']])
+  const [long] = componentsOf({ message: 'a', fingerprint: Array(150).fill('x'.repeat(5000)) }) as string[][]
+  assert.deepEqual([long!.length, long![1]!.length], [101, 1024])
+})
+
+test('a hash is the beginning of the sha256 of its components', () => {
+  for (const event of [thrown(stack), { message: 'é 1' }, {}]) {
+    const { hashes, components, grouping_algo } = parseEvent(Buffer.from(JSON.stringify(event)), { received_at: 0 })
+    assert.equal(grouping_algo, 'g1')
+    assert.deepEqual(
+      hashes,
+      components.map((text) => createHash('sha256').update(text).digest('hex').slice(0, 32)),
+    )
+  }
+})
+
+const scalar = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant(null))
+const meta = fc.record(
+  {
+    level: fc.constantFrom('debug', 'info', 'fatal', 7),
+    environment: scalar,
+    release: scalar,
+    dist: scalar,
+    server_name: scalar,
+    transaction: scalar,
+    timestamp: scalar,
+    event_id: scalar,
+    logger: scalar,
+    tags: fc.dictionary(fc.string({ maxLength: 5 }), scalar, { maxKeys: 3 }),
+    user: fc.dictionary(fc.constantFrom('id', 'email', 'ip_address'), scalar),
+    extra: fc.jsonValue(),
+    breadcrumbs: fc.jsonValue(),
+    modules: fc.jsonValue(),
+    request: fc.jsonValue(),
+  },
+  { requiredKeys: [] },
+)
+const lines = fc.array(fc.integer({ min: 0, max: 1e6 }), { minLength: 3, maxLength: 3 })
+
+test('a hash does not change with metadata, line numbers, the order of fields, or values beside a stack', () => {
+  const event = (line: number[], value: string) =>
+    thrown(
+      ['main', 'charge', 'charge'].map((name, n) =>
+        frame(name, { lineno: line[n], colno: line[2 - n], vars: { line } }),
+      ),
+      { value },
+    )
+  const expected = hash(event([1, 2, 3], 'x'))
+  fc.assert(
+    fc.property(meta, lines, fc.string(), (more, line, value) => {
+      const changed = { ...more, ...event(line, value) }
+      assert.equal(hash(changed), expected)
+      assert.equal(hash(reversed(changed) as object), expected)
+    }),
+  )
+})
+
+/** The same with the keys of every object the other way round. */
+function reversed(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(reversed)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .reverse()
+      .map(([key, inner]) => [key, reversed(inner)]),
+  )
+}
+
+test('any event that is JSON has hashes of components of a bounded size', () => {
+  const deep = fc.jsonValue({ maxDepth: 4 })
+  const anything = fc.record(
+    {
+      platform: fc.constantFrom('node', 'java', 'native', 'php', 'ruby', 'csharp', 5),
+      message: deep,
+      logentry: deep,
+      fingerprint: fc.oneof(
+        deep,
+        fc.array(fc.oneof(scalar, fc.constantFrom('{{ default }}', '{{ type }}', '{{ tags. }}'))),
+      ),
+      csp: fc.oneof(deep, fc.dictionary(fc.constantFrom('effective_directive', 'blocked_uri', 'document_uri'), scalar)),
+      threads: deep,
+      exception: fc.oneof(
+        deep,
+        fc.array(
+          fc.record({
+            type: scalar,
+            value: deep,
+            mechanism: fc.record({
+              exception_id: fc.integer({ min: 0, max: 3 }),
+              parent_id: fc.option(fc.integer({ min: 0, max: 3 })),
+              is_exception_group: fc.boolean(),
+              synthetic: fc.boolean(),
+            }),
+            stacktrace: fc.record({
+              frames: fc.array(
+                fc.oneof(
+                  fc.record({
+                    filename: scalar,
+                    module: scalar,
+                    function: fc.string({ unit: 'binary' }),
+                    in_app: fc.boolean(),
+                    context_line: scalar,
+                    data: deep,
+                  }),
+                  deep,
+                ),
+              ),
+            }),
+          }),
+          { maxLength: 5 },
+        ),
+      ),
+    },
+    { requiredKeys: [] },
+  )
+  fc.assert(
+    fc.property(anything, (event) => {
+      const { hashes, components } = parseEvent(Buffer.from(JSON.stringify(event)), { received_at: 0 })
+      assert.ok(hashes.length >= 1 && hashes.length <= 2 && hashes.length === components.length)
+      for (const one of hashes) assert.match(one, /^[0-9a-f]{32}$/)
+      for (const text of components) assert.ok(Array.isArray(JSON.parse(text)) && text.length < 100_000)
+    }),
+    { numRuns: 500 },
+  )
 })
