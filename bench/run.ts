@@ -8,6 +8,7 @@ import { createLog } from '../server/log.ts'
 import { type Databases, startPostgres } from './database.ts'
 import { fanout } from './fanout.ts'
 import type { Bench, Context } from './figure.ts'
+import { footprintNode, footprintPostgres, startFresh, startUsed } from './footprint.ts'
 import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebsocket } from './ingest.ts'
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
@@ -31,6 +32,10 @@ const benches: Record<string, Bench> = {
   'parse.event_1k5': parseEvents('small'),
   'parse.event_12k': parseEvents('large'),
   'parse.event_12k_scrubbed': parseEvents('scrubbed'),
+  'start.fresh': startFresh,
+  'start.used': startUsed,
+  'footprint.node': footprintNode,
+  'footprint.postgres': footprintPostgres,
 }
 
 async function main(): Promise<void> {

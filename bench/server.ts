@@ -21,7 +21,7 @@ export async function startServer(context: Context, database: Database): Promise
   context.after(() => rm(dataDir, { recursive: true, force: true }))
   // For a profile: SERVER_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=profile'.
   const extra = process.env.SERVER_NODE_OPTIONS?.split(' ') ?? []
-  const args = ['--max-semi-space-size=32', ...extra, '--import', 'tsx', 'server/main.ts']
+  const args = ['--max-semi-space-size=32', ...extra, 'server/cli/start.mjs']
   const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: '0' },

@@ -1,5 +1,5 @@
-// Runs before every npm script (prestart, pretest, …), on a clone that may have no node_modules yet: plain Node, no
-// dependency. Says nothing and costs a few milliseconds when there is nothing to do.
+// Runs before every npm script (pretest, precheck, …; start.mjs imports it), on a clone that may have no node_modules yet:
+// plain Node, no dependency. Says nothing and costs a few milliseconds when there is nothing to do.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -20,7 +20,7 @@ if (!isInstalled()) {
   } finally {
     release()
   }
-  process.exit(code)
+  if (code !== 0) process.exit(code)
 }
 
 function refuseOldNode() {

@@ -1,4 +1,4 @@
-// server/main.ts as a process of its own, so that it can be killed.
+// The server as a process of its own, as `npm start` starts it, so that it can be killed.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import type { LogLine } from './log.ts'
 import type { Scope } from './scope.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const checkout = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface Exit {
   code: number | null
@@ -28,10 +28,10 @@ export interface ServerProcess {
 }
 
 /** Killed after the test. Sees nothing of this process's environment but PATH, and never the data of this checkout. */
-export function startProcess(t: Scope, env: Record<string, string>): ServerProcess {
+export function startProcess(t: Scope, env: Record<string, string>, root = checkout): ServerProcess {
   const dataDir = mkdtempSync(join(tmpdir(), 'mesher-process-'))
   t.after(() => rmSync(dataDir, { recursive: true, force: true }))
-  const child = spawn(process.execPath, ['--import', 'tsx', 'server/main.ts'], {
+  const child = spawn(process.execPath, ['server/cli/start.mjs'], {
     cwd: root,
     env: { PATH: process.env.PATH ?? '', HOST: '127.0.0.1', PORT: '0', LOG_LEVEL: 'info', DATA_DIR: dataDir, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

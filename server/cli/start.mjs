@@ -1,0 +1,13 @@
+// `npm start`: installs what is missing, builds what has changed, and becomes the server, all in one process.
+
+import './install.mjs'
+
+const { buildServer } = await import('./build.mjs')
+const built = await buildServer()
+if (built) await import(built)
+else {
+  // Slower to start, and the same otherwise.
+  const { register } = await import('tsx/esm/api')
+  register()
+  await import('../main.ts')
+}
