@@ -3,6 +3,8 @@
 
 const maxCardDigits = 19
 const maxIban = 34
+/** Cards are written 4 4 4 4, 4 6 5 or 4 6 4. */
+const leastGroup = 4
 
 /** Countries and lengths of https://www.swift.com/standards/data-standards/iban-international-bank-account-number. */
 const ibanLengths = new Map(
@@ -45,14 +47,20 @@ function endOfNumber(text: string, at: number): number {
   const ssn = endOfSsn(text, at)
   if (ssn !== -1) return ssn
   let digits = ''
+  let group = 0
   for (let i = at; i < text.length; i++) {
     const code = text.charCodeAt(i)
     if (isDigit(code)) {
       digits += text[i]
+      group++
       if (digits.length > maxCardDigits) return -1
       const next = text.charCodeAt(i + 1)
       if (!isWord(next) && !(next === 0x2e && isDigit(text.charCodeAt(i + 2))) && isCard(digits)) return i + 1
-    } else if (!((code === 0x20 || code === 0x2d) && isDigit(text.charCodeAt(i + 1)))) return -1
+    } else {
+      const separates = (code === 0x20 || code === 0x2d) && isDigit(text.charCodeAt(i + 1))
+      if (!separates || group < leastGroup) return -1
+      group = 0
+    }
   }
   return -1
 }

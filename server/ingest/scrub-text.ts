@@ -261,7 +261,7 @@ function hideCredentials(text: string): string {
   if (!/bearer\s|basic\s/i.test(text)) return text
   return text
     .replace(/\b(bearer)(\s{1,4})([^\s"',;)}\]<>\\]{1,8192})/gi, (all, word, space, token) =>
-      plainWords.test(token) ? all : `${word}${space}${filtered}`,
+      plainWords.test(token) || token.startsWith('[Filtered') ? all : `${word}${space}${filtered}`,
     )
     .replace(/\b(basic)(\s{1,4})([A-Za-z0-9+/_-]{4,1024}={0,2})/gi, (all, word, space, token) =>
       Buffer.from(token, 'base64').includes(0x3a) ? `${word}${space}${filtered}` : all,

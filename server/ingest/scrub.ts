@@ -74,7 +74,7 @@ const untouched = new Set([
 ])
 
 /** What names code, in a frame. */
-const codeNames = new Set(['function', 'raw_function', 'module', 'package', 'platform', 'addr_mode'])
+const codeNames = new Set(['function', 'raw_function', 'module', 'package', 'platform', 'lineno', 'colno', 'in_app'])
 
 /** Parts of versions look like addresses: 120.0.0.0. */
 const versionNames = /version|^build$|^raw_description$|^user-agent$/i
@@ -101,7 +101,7 @@ class Walk {
       const value = event[key]
       if (key === 'message' || key === 'logentry') this.#message(event, key, value)
       else if (key === 'exception' || key === 'threads' || key === 'stacktrace') this.#stacks(value)
-      else if (key === 'fingerprint' || key === 'sdk' || key === 'errors') this.#texts(event, key, value, 'text')
+      else if (key === 'fingerprint') this.#texts(event, key, value, 'text')
       else if (key === 'request') this.#request(event, value)
       else this.#value(event, key, value)
     }
@@ -120,9 +120,17 @@ class Walk {
     }
   }
 
-  /** Whoever reads a message reads its parameters in it. */
   #message(event: JsonObject, key: string, value: unknown): void {
-    this.#texts(event, key, value, 'message')
+    const entry = objectFrom(value)
+    if (entry === null) {
+      this.#texts(event, key, value, 'message')
+      return
+    }
+    for (const name of Object.keys(entry)) {
+      if (name !== 'message' && name !== 'formatted') this.#value(entry, name, entry[name])
+      // Whoever reads a message reads its parameters in it.
+      this.#texts(entry, name, entry[name], 'message')
+    }
   }
 
   /** Texts at any depth, whatever they are called. */
@@ -155,9 +163,7 @@ class Walk {
       const inner = frame[key]
       if (key === 'context_line' || key === 'pre_context' || key === 'post_context') {
         this.#texts(frame, key, inner, 'source')
-      } else if (typeof inner === 'string') {
-        if (!codeNames.has(key)) this.#put(frame, key, inner, scrubText(inner, this.#rules, 'text'))
-      } else if (typeof inner === 'object' && inner !== null) this.#value(frame, key, inner)
+      } else if (!codeNames.has(key)) this.#value(frame, key, inner)
     }
   }
 
@@ -233,7 +239,7 @@ class Walk {
   /** `["--password", "…"]`: an option of a command line before it. */
   #isNamed(list: unknown[], at: number): boolean {
     const option = list[at - 1]
-    return typeof option === 'string' && option.startsWith('-') && this.#names?.rule(option) === 'hidden'
+    return typeof option === 'string' && /^--?[\w-]{1,64}$/.test(option) && this.#names?.rule(option) === 'hidden'
   }
 
   #cookies(container: JsonObject | unknown[], key: string | number, value: unknown): void {
