@@ -14,6 +14,17 @@ create table api_tokens (
   constraint api_tokens_organization_id_fkey foreign key (organization_id) references organizations(id) on delete cascade
 );
 
+create table client_reports (
+  project_id bigint      not null,
+  hour       timestamptz not null,
+  reason     text        not null,
+  category   text        not null,
+  quantity   bigint      not null,
+  constraint client_reports_pkey primary key (project_id, hour, reason, category),
+  constraint client_reports_project_id_fkey foreign key (project_id) references projects(id) on delete cascade,
+  constraint client_reports_quantity_check check (quantity > 0)
+) with (fillfactor=70);
+
 create table event_ids (
   project_id  bigint      not null,
   event_id    uuid        not null,
@@ -213,6 +224,23 @@ create table stream_epochs (
   started_at timestamptz not null default now(),
   constraint stream_epochs_pkey primary key (epoch)
 );
+
+create table user_feedback (
+  project_id  bigint      not null,
+  id          uuid        not null,
+  event_id    uuid,
+  issue_id    bigint,
+  name        text,
+  email       text,
+  message     text        not null,
+  url         text,
+  received_at timestamptz not null default now(),
+  constraint user_feedback_pkey primary key (project_id, id),
+  constraint user_feedback_project_id_fkey foreign key (project_id) references projects(id) on delete cascade
+);
+create index user_feedback_project_id_issue_id_received_at_idx on user_feedback using btree (project_id, issue_id, received_at, id);
+create index user_feedback_project_id_received_at_idx on user_feedback using btree (project_id, received_at, id);
+create index user_feedback_waiting_idx on user_feedback using btree (received_at) where issue_id is null and event_id is not null;
 
 create view issues_overview as
  select i.project_id,

@@ -239,6 +239,7 @@ begin
   delete from issue_hourly s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_tags s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_users s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
+  delete from user_feedback s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from events s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   return null;
 end $$;

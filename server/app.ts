@@ -24,12 +24,15 @@ import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import type { Notification } from './notify/channels.ts'
 import { createListener } from './notify/listener.ts'
+import { createClientReports } from './read/client-reports.ts'
+import { createFeedback } from './read/feedback.ts'
 import { createIssues } from './read/issues.ts'
 import { createRelay } from './relay/relay.ts'
 import { createReplay } from './relay/replay.ts'
 import { type Service, services } from './service.ts'
 import { streamSocket } from './socket/door.ts'
 import { actOnIssue } from './triage/issues.ts'
+import { createReportWriter } from './write/reports.ts'
 import { createWriter, type WriterOptions } from './write/writer.ts'
 
 export interface AppConfig {
@@ -117,12 +120,17 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     },
     limits: options.writer,
   })
+  const reports = createReportWriter({ pool, grace: config.databaseGrace, log })
   const accept = createAccept({
     keys,
     writer,
+    reports,
     log,
     now,
-    countItem: (type) => metrics.items.inc({ type }),
+    countDropped({ type, category, quantity }) {
+      metrics.items.inc({ type })
+      metrics.dropped.inc({ category }, quantity)
+    },
     countEvent: (result) => metrics.events.inc({ result }),
   })
   const ingest = ingestSocket({ accept, log })
@@ -214,7 +222,13 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const routes = [
     ...ingestRoutes({ accept }),
     ...bindApi(
-      apiRoutes({ tokens, issues: createIssues(db), act: (action, act) => actOnIssue(db, action, act) }),
+      apiRoutes({
+        tokens,
+        issues: createIssues(db),
+        feedback: createFeedback(db),
+        clientReports: createClientReports(db),
+        act: (action, act) => actOnIssue(db, action, act),
+      }),
       tokens.authenticate,
     ),
     ...serviceRoutes({ readiness, metrics: metrics.text }),
@@ -260,6 +274,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     listener,
     createTagFolder(pool, log),
     writer,
+    reports,
     createMaintenance(databaseUrl, log),
     front,
   ]

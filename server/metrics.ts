@@ -39,6 +39,12 @@ export function createMetrics() {
       labelNames: ['type'],
       registers,
     }),
+    dropped: new Counter({
+      name: 'ingest_dropped_total',
+      help: 'What these items held, by data category; a container counts what it says it holds',
+      labelNames: ['category'],
+      registers,
+    }),
     requests: new Histogram({
       name: 'http_request_seconds',
       help: 'HTTP requests by route',

@@ -26,6 +26,7 @@ export function createMaintenance(databaseUrl: string, log: Log): Service & { ru
       await dropOldPartitions(client, log)
       await deleteShortLived(client)
       await client.query(`delete from event_ids where received_at < now() - interval '${eventIdsKept}'`)
+      await deleteOldReports(client)
     } finally {
       await client.end()
     }
@@ -84,4 +85,14 @@ async function deleteShortLived(client: pg.Client): Promise<void> {
       project.retention_days,
     ])
   }
+}
+
+/** Feedback of an issue stays as long as the issue does. */
+async function deleteOldReports(client: pg.Client): Promise<void> {
+  await client.query(`
+    delete from client_reports r using projects p
+     where p.id = r.project_id and r.hour < now() - make_interval(days => p.retention_days)`)
+  await client.query(`
+    delete from user_feedback f using projects p
+     where p.id = f.project_id and f.issue_id is null and f.received_at < now() - make_interval(days => p.retention_days)`)
 }

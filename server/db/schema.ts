@@ -43,6 +43,14 @@ export interface ApiTokens {
   token_hash: Buffer;
 }
 
+export interface ClientReports {
+  category: string;
+  hour: Timestamp;
+  project_id: Int8;
+  quantity: Int8;
+  reason: string;
+}
+
 export interface EventIds {
   event_id: string;
   project_id: Int8;
@@ -219,8 +227,21 @@ export interface StreamEpochs {
   started_at: Generated<Timestamp>;
 }
 
+export interface UserFeedback {
+  email: string | null;
+  event_id: string | null;
+  id: string;
+  issue_id: Int8 | null;
+  message: string;
+  name: string | null;
+  project_id: Int8;
+  received_at: Generated<Timestamp>;
+  url: string | null;
+}
+
 export interface DB {
   api_tokens: ApiTokens;
+  client_reports: ClientReports;
   event_ids: EventIds;
   events: Events;
   issue_activity: IssueActivity;
@@ -239,4 +260,5 @@ export interface DB {
   projects: Projects;
   schema_migrations: SchemaMigrations;
   stream_epochs: StreamEpochs;
+  user_feedback: UserFeedback;
 }

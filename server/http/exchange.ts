@@ -3,6 +3,8 @@
 import type * as Native from 'uWebSockets.js'
 import { STATUS_CODES } from 'node:http'
 import { AppError } from '../errors.ts'
+import { addPiece, joined } from '../pieces.ts'
+import type { Budget } from './budget.ts'
 import type { CorkDonor } from './donor.ts'
 import type { NativePeer, UserData } from './peer.ts'
 import type { HttpReply, HttpRequest } from './types.ts'
@@ -29,12 +31,17 @@ export class Exchange implements HttpRequest {
   #failure: unknown
   #body: Promise<Buffer> | undefined
   #settle: { resolve(body: Buffer): void; reject(error: unknown): void } | undefined
+  #reader: ((chunk: Buffer) => void) | undefined
+  readonly #budget: Budget
+  #held = 0
+  #released = false
 
-  constructor(res: Native.HttpResponse, req: Native.HttpRequest, routePath: string, startedAt: number) {
+  constructor(res: Native.HttpResponse, req: Native.HttpRequest, routePath: string, startedAt: number, budget: Budget) {
     res.onAborted(() => this.#abort())
     this.#res = res
     this.routePath = routePath
     this.startedAt = startedAt
+    this.#budget = budget
     this.method = req.getMethod()
     this.path = req.getUrl()
     this.query = req.getQuery() ?? ''
@@ -83,8 +90,38 @@ export class Exchange implements HttpRequest {
     return this.#body
   }
 
+  read(take: (chunk: Buffer) => void): Promise<void> {
+    this.#reader = take
+    const waiting = this.#chunks
+    this.#chunks = []
+    try {
+      for (const chunk of waiting) {
+        this.hold(-chunk.length)
+        take(chunk)
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+    return this.body() as Promise<unknown> as Promise<void>
+  }
+
+  hold(bytes: number): void {
+    if (this.#released) throw answered()
+    this.#budget.take(bytes, this.#held)
+    this.#held += bytes
+  }
+
+  /** Nothing of the request is in memory any more. */
+  release(): void {
+    this.#budget.give(this.#held)
+    this.#held = 0
+    this.#released = true
+    if (!this.#whole && !this.#failure) this.#fail(answered())
+  }
+
   reply(reply: HttpReply, last: boolean): void {
     this.#chunks = []
+    this.#reader = undefined
     this.#use((res) => res.cork(() => this.#write(res, reply, last)))
   }
 
@@ -134,7 +171,13 @@ export class Exchange implements HttpRequest {
       this.#fail(tooLarge(maxBody))
       return
     }
-    if (chunk.byteLength > 0) this.#chunks.push(bytesFromNative(chunk))
+    if (chunk.byteLength > 0) {
+      if (this.#reader) this.#reader(bytesFromNative(chunk))
+      else {
+        this.hold(chunk.byteLength)
+        addPiece(this.#chunks, bytesFromNative(chunk))
+      }
+    }
     if (!isLast) return
     this.#whole = true
     this.#settle?.resolve(this.#bytes())
@@ -143,7 +186,7 @@ export class Exchange implements HttpRequest {
   #bytes(): Buffer {
     const chunks = this.#chunks
     this.#chunks = []
-    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)
+    return joined(chunks)
   }
 
   #fail(error: unknown): void {
@@ -168,6 +211,11 @@ function closeIfOpen(res: Native.HttpResponse): void {
   } catch {
     // It was answered in full or is gone: then there is nothing to close.
   }
+}
+
+/** Nobody is told: it ends what still reads. */
+function answered(): AppError {
+  return new AppError('bad_request', 'The request was answered before its body was read.')
 }
 
 function tooLarge(maxBody: number): AppError {

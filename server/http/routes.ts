@@ -4,6 +4,8 @@ import { z } from 'zod'
 import type { Tokens } from '../access/tokens.ts'
 import { AppError } from '../errors.ts'
 import { levels, statuses } from '../protocol.ts'
+import type { ClientReports } from '../read/client-reports.ts'
+import type { FeedbackReader } from '../read/feedback.ts'
 import type { Issues } from '../read/issues.ts'
 import { type Act, type IssueActionName, issueActions } from '../triage/issues.ts'
 import { type ApiRoute, route } from './api.ts'
@@ -11,6 +13,8 @@ import { type ApiRoute, route } from './api.ts'
 export interface ApiDeps {
   tokens: Tokens
   issues: Issues
+  feedback: FeedbackReader
+  clientReports: ClientReports
   act(action: IssueActionName, act: Act): Promise<number>
 }
 
@@ -24,6 +28,12 @@ const ListQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(100).default(25),
   cursor: z.string().max(100).optional(),
 })
+const PageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(100).default(25),
+  cursor: z.string().max(100).optional(),
+})
+const Time = z.iso.datetime({ offset: true }).transform((text) => new Date(text))
+const RangeQuery = z.strictObject({ since: Time.optional(), until: Time.optional() })
 /** PostgreSQL takes no NUL in text. */
 const Name = z
   .string()
@@ -35,7 +45,7 @@ const Assign = z.strictObject({ assigned_to: Name.nullable() })
 
 const noIssue = () => new AppError('not_found', 'There is no such issue, or this token may not see it')
 
-export function apiRoutes({ tokens, issues, act }: ApiDeps): ApiRoute[] {
+export function apiRoutes({ tokens, issues, feedback, clientReports, act }: ApiDeps): ApiRoute[] {
   async function issueOf(access: Parameters<ApiRoute['handle']>[0], id: string) {
     const projects = await tokens.projects(access)
     const issue = await issues.find(
@@ -87,6 +97,37 @@ export function apiRoutes({ tokens, issues, act }: ApiDeps): ApiRoute[] {
       params: IssueParams,
       query: Nothing,
       handle: (access, { params }) => issueOf(access, params.id),
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/issues/:id/feedback',
+      summary: 'What people wrote about events of an issue, the latest first',
+      params: IssueParams,
+      query: PageQuery,
+      async handle(access, { params, query }) {
+        const issue = await issueOf(access, params.id)
+        return feedback.list({ project_id: issue.project_id, issue_id: issue.id }, query)
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/projects/:project/feedback',
+      summary: 'What people wrote, about an event or without one, the latest first',
+      params: ProjectParams,
+      query: PageQuery,
+      handle: async (access, { params, query }) =>
+        feedback.list({ project_id: (await tokens.project(access, params.project)).id }, query),
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/projects/:project/client-reports',
+      summary: 'What SDKs threw away between two hours (the last 24 by default), by reason and category',
+      params: ProjectParams,
+      query: RangeQuery,
+      async handle(access, { params, query }) {
+        const { id } = await tokens.project(access, params.project)
+        return { data: await clientReports.sums(id, query), next_cursor: null }
+      },
     }),
     ...actions,
   ]

@@ -22,6 +22,13 @@ export interface HttpRequest {
   readonly signal: { readonly aborted: boolean }
   /** The whole body. Rejects with too_large beyond the route's maxBody, and with bad_request when the client goes away. */
   body(): Promise<Buffer>
+  /**
+   * The body piece by piece, instead of body(); resolves with the last one, and rejects likewise. What `take` throws ends
+   * the reading. The pieces are copies.
+   */
+  read(take: (chunk: Buffer) => void): Promise<void>
+  /** So many bytes more are in memory for this request, until it is answered. Throws unavailable beyond the server's budget. */
+  hold(bytes: number): void
 }
 
 export interface HttpReply {
@@ -33,8 +40,10 @@ export interface HttpReply {
 
 export interface HttpRoute {
   method: HttpMethod
-  /** `/api/:project/envelope/`; a path with and one without its last slash are two routes. */
+  /** `/api/:project/envelope/`; a path with and one without its last slash are two routes. Also the name in metrics. */
   path: string
+  /** The parameters of any other path that this route answers too, at which no route stands; null for those of others. */
+  also?(path: string): Record<string, string> | null
   /** Bytes; without it the route takes no body. */
   maxBody?: number
   handle(request: HttpRequest): HttpReply | Promise<HttpReply>
@@ -108,6 +117,8 @@ export interface HttpServer {
 
 export interface HttpServerOptions {
   log: Log
+  /** Bytes of bodies in memory, of all requests together. */
+  maxHeld?: number
   /** After each request; status 499 when the client went away first, 101 for an upgrade; '*' is the path of a 404. */
   onRequest?(method: string, routePath: string, status: number, seconds: number): void
 }

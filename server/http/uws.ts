@@ -21,6 +21,7 @@
 import type * as Native from 'uWebSockets.js'
 import { createServer } from 'node:net'
 import { AppError } from '../errors.ts'
+import { createBudget } from './budget.ts'
 import { type CorkDonor, createCorkDonor } from './donor.ts'
 import { bytesFromNative, Exchange } from './exchange.ts'
 import { NativePeer, type UserData } from './peer.ts'
@@ -53,12 +54,18 @@ const exclusivePort = 1
 /** Ports from 32768 up are also given to outgoing connections, so that listening on one fails now and then. */
 const freePorts = { from: 10_240, below: 32_768, tries: 100 }
 
-export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpServer {
+/** 12 of the largest bodies, or 4,000 of 64 KiB. */
+const maxHeldBytes = 256 * 1024 * 1024
+
+export function createHttpServer({ log, maxHeld = maxHeldBytes, onRequest }: HttpServerOptions): HttpServer {
   const app = uws.App()
+  const budget = createBudget(maxHeld)
   const known = new Map<string, Set<string>>()
   const socketPaths = new Set<string>()
   const peers = new Set<Peer<unknown>>()
   const idlers: (() => void)[] = []
+  /** Routes that answer at other paths too. */
+  const elsewhere = new Map<string, HttpRoute[]>()
   let active = 0
   let listening: Native.us_listen_socket | undefined
   let closing = false
@@ -71,8 +78,9 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
     req: Native.HttpRequest,
     routePath: string,
     work: (exchange: Exchange) => void,
+    onError?: HttpRoute['onError'],
   ): void {
-    const exchange = new Exchange(res, req, routePath, onRequest ? performance.now() : 0)
+    const exchange = new Exchange(res, req, routePath, onRequest ? performance.now() : 0, budget)
     active += 1
     // Later, because then the native side closes the connection if anything came behind this request.
     if (exchange.misframed) return void setImmediate(finish, exchange, replyFromError(misframed()))
@@ -80,7 +88,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
       if (closing) throw new AppError('shutting_down', 'The server is shutting down; try again.', { retryAfter: 1 })
       work(exchange)
     } catch (error) {
-      finish(exchange, replyToError(exchange, error))
+      finish(exchange, replyToError(exchange, error, onError))
     }
   }
 
@@ -96,6 +104,7 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
   }
 
   function done(exchange: Exchange, status: number): void {
+    exchange.release()
     try {
       onRequest?.(exchange.method, exchange.routePath, status, (performance.now() - exchange.startedAt) / 1000)
     } catch (error) {
@@ -118,11 +127,16 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
     return replyFromError(error)
   }
 
-  function handle(exchange: Exchange, route: HttpRoute, names: string[], req: Native.HttpRequest): void {
+  function handle(
+    exchange: Exchange,
+    route: HttpRoute,
+    params: (req: Native.HttpRequest) => Record<string, string>,
+    req: Native.HttpRequest,
+  ): void {
     const failed = (error: unknown) => finish(exchange, replyToError(exchange, error, route.onError))
     let reply: HttpReply | Promise<HttpReply>
     try {
-      exchange.params = paramsFromPath(req, names)
+      exchange.params = params(req)
       exchange.collect(req, route.maxBody ?? 0)
       reply = route.handle(exchange)
     } catch (error) {
@@ -209,11 +223,17 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
         }),
       )
     }
-    app.any('/*', (res, req) =>
+    app.any('/*', (res, req) => {
+      const path = req.getUrl()
+      for (const route of elsewhere.get(req.getMethod()) ?? []) {
+        const params = route.also?.(path) ?? null
+        if (params === null) continue
+        return begin(res, req, route.path, (exchange) => handle(exchange, route, () => params, req), route.onError)
+      }
       begin(res, req, '*', (exchange) => {
         throw new AppError('not_found', `Nothing answers at ${exchange.path.slice(0, 200)}; check the path.`)
-      }),
-    )
+      })
+    })
   }
 
   function allow(path: string, ...methods: string[]): void {
@@ -226,9 +246,16 @@ export function createHttpServer({ log, onRequest }: HttpServerOptions): HttpSer
     http(route) {
       const names = namesFromPattern(route.path)
       const bound = (res: Native.HttpResponse, req: Native.HttpRequest) =>
-        begin(res, req, route.path, (exchange) => handle(exchange, route, names, req))
+        begin(
+          res,
+          req,
+          route.path,
+          (exchange) => handle(exchange, route, (native) => paramsFromPath(native, names), req),
+          route.onError,
+        )
       app[nativeMethods[route.method]](route.path, bound)
       allow(route.path, route.method)
+      if (route.also) elsewhere.set(route.method, [...(elsewhere.get(route.method) ?? []), route])
       if (route.method !== 'get') return
       app.head(route.path, bound)
       allow(route.path, 'head')

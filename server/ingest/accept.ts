@@ -4,11 +4,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { dsnKey, twoKeys } from './credentials.ts'
+import { dsnFrom, twoKeys } from './credentials.ts'
 import { type Envelope, type EnvelopeItem, parseEnvelope } from './envelope.ts'
 import { type Event, type EventContext, parseEvent, type Sender } from './event.ts'
-import { sentIdFrom } from './json.ts'
+import { type Dropped, droppedFrom, keepUseful, sortItems } from './items.ts'
+import { eventTooLarge, sentIdFrom } from './json.ts'
+import type { Discarded, Feedback } from './reports.ts'
 import { createScrubber, type Scrubber, type ScrubSettings } from './scrub.ts'
+import type { SecurityReports } from './security.ts'
 
 export interface ProjectKey {
   project_id: string
@@ -29,6 +32,17 @@ export type Outcome =
 export interface Writer {
   /** Resolves when committed; rejects with AppError (rate_limited, unavailable, unprocessable, shutting_down). */
   add(projectId: string, event: Event): Promise<Outcome>
+}
+
+export interface Reports {
+  received_at: number
+  discarded: Discarded[]
+  feedback: Feedback[]
+}
+
+export interface ReportSink {
+  /** Resolves when committed; rejects with AppError. */
+  add(projectId: string, reports: Reports): Promise<void>
 }
 
 export type Stored = { id: string } & Outcome
@@ -60,6 +74,8 @@ export interface Accept {
   ): Promise<void>
   /** The body of `/store/`. */
   stored(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored>
+  /** The events that security reports make. Rejects when none of them could be stored. */
+  security(key: ProjectKey, reports: SecurityReports, from?: Sender): Promise<void>
   /** The envelope's first event; null when it holds none. */
   envelope(key: ProjectKey, envelope: Envelope, from?: Sender): Promise<Stored | null>
   /** A frame of `/ingest` that is an envelope: never rejects. */
@@ -76,15 +92,16 @@ export interface Ignored {
 export interface AcceptDeps {
   keys: Keys
   writer: Writer
+  reports: ReportSink
   log: Log
   now(): number
-  /** An envelope item that is not stored: its type, or `other` for types nobody has heard of. */
-  countItem(type: string): void
+  /** Of an envelope item that is not stored. */
+  countDropped(dropped: Dropped): void
   /** What became of an event: accepted, dropped, or the code of the error. */
   countEvent(result: string): void
 }
 
-export function createAccept({ keys, writer, log, now, countItem, countEvent }: AcceptDeps): Accept {
+export function createAccept({ keys, writer, reports, log, now, countDropped, countEvent }: AcceptDeps): Accept {
   function authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey> {
     if (publicKey === null) throw missingKey()
     const found = /^\w{1,100}$/.test(publicKey) ? keys.find(publicKey) : null
@@ -135,13 +152,27 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
   }
 
   async function envelope(key: ProjectKey, { header, items }: Envelope, from?: Sender): Promise<Stored | null> {
-    const named = dsnKey(header.dsn)
-    if (named !== null && named !== key.public_key) throw twoKeys()
-    const first = eventItem(items)
-    for (const item of items) if (item !== first) countItem(itemTypes.has(item.type) ? item.type : 'other')
-    if (first === undefined) return null
-    const { event_id, sent_at, sdk_name } = header
-    return store(key, first.payload, { ...from, received_at: now(), event_id, sent_at, sdk_name })
+    // One that cannot be read is nothing that this request relies on.
+    const named = dsnFrom(header.dsn)
+    if (named !== null && named.public_key !== key.public_key) throw twoKeys()
+    if (named !== null) checked(key, named.project)
+    const received_at = now()
+    const { event: first, reports: found, dropped } = sortItems(items, { received_at, event_id: header.event_id })
+    for (const item of dropped) countDropped(droppedFrom(item))
+    const reported = found === null ? null : reports.add(key.project_id, { received_at, ...found })
+    if (first === null) {
+      await reported
+      return null
+    }
+    // What is said beside an event is no reason to refuse it: who sends it again sends both again.
+    const settled = reported?.catch(() => {})
+    try {
+      if (first.payload.length < first.size) throw eventTooLarge()
+      const { event_id, sent_at, sdk_name } = header
+      return await store(key, first.payload, { ...from, received_at, event_id, sent_at, sdk_name })
+    } finally {
+      await settled
+    }
   }
 
   function rejected(error: unknown, id: string | null): Rejected {
@@ -149,9 +180,20 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
     return rejectedFrom(error, id)
   }
 
+  async function security(key: ProjectKey, { events, others }: SecurityReports, from?: Sender): Promise<void> {
+    if (others > 0) countDropped({ type: 'security', category: 'security', quantity: others })
+    const received_at = now()
+    const stored = await Promise.allSettled(
+      events.map((event) => store(key, Buffer.from(JSON.stringify(event)), { ...from, received_at })),
+    )
+    const failures = stored.filter((one) => one.status === 'rejected')
+    if (failures.length > 0 && failures.length === stored.length) throw failures[0]!.reason
+  }
+
   return {
     authenticate,
     event,
+    security,
     envelope,
     stored: (key, bytes, from) => store(key, bytes, { ...from, received_at: now() }),
     result,
@@ -167,8 +209,8 @@ export function createAccept({ keys, writer, log, now, countItem, countEvent }: 
     async envelopeResult(key, bytes, from) {
       let id: string | null = null
       try {
-        const parsed = parseEnvelope(bytes)
-        id = parsed.header.event_id ?? sentIdFrom(eventItem(parsed.items)?.payload ?? Buffer.alloc(0))
+        const parsed = parseEnvelope(bytes, keepUseful())
+        id = parsed.header.event_id ?? sentIdFrom(eventOf(parsed.items)?.payload ?? Buffer.alloc(0))
         return (
           (await envelope(key, parsed, from)) ?? { status: 'ignored', id, items: parsed.items.map((item) => item.type) }
         )
@@ -197,8 +239,7 @@ function checked(key: ProjectKey | null, project: string | undefined): ProjectKe
   return key
 }
 
-/** "At most one event per envelope; if several arrive process the first." */
-function eventItem(items: EnvelopeItem[]): EnvelopeItem | undefined {
+function eventOf(items: EnvelopeItem[]): EnvelopeItem | undefined {
   return items.find((item) => item.type === 'event')
 }
 
@@ -211,31 +252,6 @@ function ownBytes(payload: Buffer): Buffer {
 function missingKey(): AppError {
   return new AppError(
     'unauthenticated',
-    'No key was sent: send the public key of the DSN as ?sentry_key=, in X-Sentry-Auth, or in Authorization.',
+    'No key was sent: send the public key of the DSN as ?sentry_key=, in X-Sentry-Auth, in Authorization, or as "dsn" of an envelope.',
   )
 }
-
-// Item types become metric labels, so only known ones do: a client must not be able to make up series.
-const itemTypes = new Set([
-  'attachment',
-  'check_in',
-  'client_report',
-  'event',
-  'feedback',
-  'log',
-  'metric',
-  'metric_buckets',
-  'profile',
-  'profile_chunk',
-  'replay_event',
-  'replay_recording',
-  'replay_video',
-  'security',
-  'session',
-  'sessions',
-  'span',
-  'statsd',
-  'trace_metric',
-  'transaction',
-  'user_report',
-])

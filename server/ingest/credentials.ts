@@ -2,6 +2,7 @@
 // one counts, and others that are present too must agree with it (accept.ts compares the dsn). The key is looked up elsewhere; here it is only found.
 
 import { AppError } from '../errors.ts'
+import type { HttpRequest } from '../http/types.ts'
 
 export interface Credentials {
   /** Raw query string, without `?`. */
@@ -10,6 +11,14 @@ export interface Credentials {
   authorization: string
   /** Mesher's own doors also take `Authorization: Bearer <key>`; elsewhere such a header is somebody else's. */
   bearer?: boolean
+}
+
+export function credentialsOf(request: HttpRequest): Credentials {
+  return {
+    query: request.query,
+    xSentryAuth: request.header('x-sentry-auth'),
+    authorization: request.header('authorization'),
+  }
 }
 
 /** Null when no source holds a key. */
@@ -57,12 +66,26 @@ function basicKey(header: string): string {
   return key
 }
 
-/** With a `tunnel` the dsn of the envelope's header is all there is. */
-export function dsnKey(dsn: string | null): string | null {
-  if (dsn === null) return null
-  const key = /^https?:\/\/([^:@/\s]+)(?::[^@/]*)?@/.exec(dsn)?.[1]
-  if (key === undefined) throw new AppError('unauthenticated', 'The dsn in the envelope header is not a DSN.')
-  return key
+export interface Dsn {
+  public_key: string
+  /** Without leading zeros. */
+  project: string
+}
+
+/**
+ * The key and the project of `https://key[:secret]@host[:port][/prefix]/project`, whatever its host: with a `tunnel` the dsn of
+ * the envelope's header is all there is. Null when it is none.
+ */
+export function dsnFrom(dsn: string | null): Dsn | null {
+  if (dsn === null || dsn.length > 2048) return null
+  const [, public_key, path] = /^https?:\/\/([^:@/\s]+)(?::[^@/\s]*)?@[^/\s?#]+\/([^\s?#]*)/.exec(dsn) ?? []
+  const project = /(?:^|\/)(\d{1,30})\/*$/.exec(path ?? '')?.[1]
+  return public_key === undefined || project === undefined ? null : { public_key, project: plainProject(project) }
+}
+
+/** SDKs keep leading zeros of a DSN's project id. */
+export function plainProject(digits: string): string {
+  return digits.replace(/^0+(?=\d)/, '')
 }
 
 export function twoKeys(): AppError {

@@ -1,17 +1,20 @@
-// The HTTP doors: Sentry's envelope and store, Mesher's events and bulk. Each authenticates from the headers before it waits for
-// the body, and answers only after the commit. Every answer, errors too, carries the CORS headers: without the exposed ones
-// a browser SDK cannot see that it is rate limited and keeps sending.
+// The HTTP doors: Sentry's envelope, store, security and tunnel, Mesher's events and bulk. Each authenticates as early as it
+// knows the key, and answers only after the commit. Every answer, errors too, carries the CORS headers: without the exposed
+// ones a browser SDK cannot see that it is rate limited and keeps sending.
 
 import { AppError } from '../errors.ts'
 import type { HttpReply, HttpRequest, HttpRoute } from '../http/types.ts'
 import type { Accept, ProjectKey, Result, Stored } from './accept.ts'
 import { createBodyDecoder, decodeStoreBody } from './body.ts'
-import { type Credentials, dsnKey, publicKeyFrom } from './credentials.ts'
-import { parseEnvelope } from './envelope.ts'
+import { credentialsOf, plainProject, publicKeyFrom } from './credentials.ts'
 import type { Sender } from './event.ts'
 import { elementsFrom, maxEventBytes } from './json.ts'
+import { receiveEnvelope } from './receive.ts'
+import { securityReportsFrom } from './security.ts'
 
-const maxSentryBody = 20 * 1024 * 1024
+const maxEnvelopeBody = 20 * 1024 * 1024
+/** An event of 1 MiB as base64, percent-encoded. */
+const maxStoreBody = 4 * 1024 * 1024
 const maxBulkBody = 5 * 1024 * 1024
 const maxBulkEvents = 1000
 
@@ -30,26 +33,42 @@ const preflight = {
 
 export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
   const decode = createBodyDecoder()
-  const inflated = async (request: HttpRequest, most?: number) =>
-    decode(await request.body(), request.header('content-encoding'), most)
+  async function inflated(request: HttpRequest, most: number): Promise<Buffer> {
+    const body = await request.body()
+    const bytes = await decode(body, request.header('content-encoding'), most)
+    if (bytes !== body) request.hold(bytes.length)
+    return bytes
+  }
 
   async function envelope(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
-    const project = projectFrom(request)
-    const sent = publicKeyFrom(credentialsOf(request))
-    const early = sent === null ? null : await accept.authenticate(sent, project)
-    const parsed = parseEnvelope(await inflated(request))
-    const key = early ?? (await accept.authenticate(dsnKey(parsed.header.dsn), project))
-    const stored = await accept.envelope(key, parsed, from)
-    return sentryReply(stored?.id ?? parsed.header.event_id)
+    const { key, envelope } = await receiveEnvelope(accept, request, projectFrom(request))
+    const stored = await accept.envelope(key, envelope, from)
+    return sentryReply(stored?.id ?? envelope.header.event_id)
+  }
+
+  async function tunnel(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
+    const { key, envelope } = await receiveEnvelope(accept, request)
+    const stored = await accept.envelope(key, envelope, from)
+    return sentryReply(stored?.id ?? envelope.header.event_id)
   }
 
   async function store(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
-    const project = projectFrom(request)
-    const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), project)
-    const bytes = await decodeStoreBody(await inflated(request), decode)
+    const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), projectFrom(request))
+    const bytes = await decodeStoreBody(await inflated(request, maxStoreBody), decode, maxStoreBody)
     return sentryReply((await accept.stored(key, bytes, from)).id)
+  }
+
+  async function security(request: HttpRequest): Promise<HttpReply> {
+    const from = senderOf(request)
+    const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), projectFrom(request))
+    const { query } = request
+    const userAgent = from.user_agent ?? ''
+    const reports = securityReportsFrom(await inflated(request, maxEventBytes), { query, userAgent })
+    await accept.security(key, reports, from)
+    return { status: 200, headers: cors }
   }
 
   async function events(request: HttpRequest): Promise<HttpReply> {
@@ -71,32 +90,62 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
     return { status: 202, headers: cors, body: `{"results":[${results.join(',')}]}` }
   }
 
-  const doors: { path: string; maxBody: number; handle: HttpRoute['handle']; errorReply: ErrorReply }[] = [
-    { path: '/api/:project/envelope/', maxBody: maxSentryBody, handle: envelope, errorReply: sentryError },
-    { path: '/api/:project/envelope', maxBody: maxSentryBody, handle: envelope, errorReply: sentryError },
-    { path: '/api/:project/store/', maxBody: maxSentryBody, handle: store, errorReply: sentryError },
-    { path: '/api/:project/store', maxBody: maxSentryBody, handle: store, errorReply: sentryError },
-    { path: '/api/v1/events', maxBody: maxEventBytes, handle: events, errorReply: apiError },
-    { path: '/api/v1/events/bulk', maxBody: maxBulkBody, handle: bulk, errorReply: apiError },
+  const doors: Door[] = [
+    { path: '/api/:project/envelope/', maxBody: maxEnvelopeBody, handle: envelope, errorReply: sentryError },
+    { path: '/api/:project/store/', maxBody: maxStoreBody, handle: store, errorReply: sentryError },
+    // Of the time before DSNs had a project.
+    { path: '/api/store/', maxBody: maxStoreBody, handle: store, errorReply: sentryError },
+    { path: '/api/:project/security/', maxBody: maxEventBytes, handle: security, errorReply: sentryError },
+    { path: '/tunnel/', maxBody: maxEnvelopeBody, handle: tunnel, errorReply: sentryError },
+    { path: '/api/v1/events/', maxBody: maxEventBytes, handle: events, errorReply: apiError },
+    { path: '/api/v1/events/bulk/', maxBody: maxBulkBody, handle: bulk, errorReply: apiError },
   ]
-  return doors.flatMap(({ path, maxBody, handle, errorReply }): HttpRoute[] => [
+  return doors.flatMap(routesOf)
+}
+
+interface Door {
+  /** With its last slash. */
+  path: string
+  maxBody: number
+  handle: HttpRoute['handle']
+  errorReply: (error: AppError) => HttpReply
+}
+
+/** With and without the last slash, which SDKs send and people forget, and below any prefix: a redirect would lose the body. */
+function routesOf({ path, maxBody, handle, errorReply }: Door): HttpRoute[] {
+  const also = belowPrefix(path)
+  return [path, path.slice(0, -1)].flatMap((spelling): HttpRoute[] => [
     {
       method: 'post',
-      path,
+      path: spelling,
+      also,
       maxBody,
       handle,
       // What is no AppError was logged with its stack by then.
       onError: (error) => errorReply(error instanceof AppError ? error : failure()),
     },
-    { method: 'options', path, maxBody: 0, handle: () => ({ status: 204, headers: preflight }) },
+    { method: 'options', path: spelling, also, maxBody: 0, handle: () => ({ status: 204, headers: preflight }) },
   ])
+}
+
+/** Behind a proxy that keeps its path (`/errors/api/42/envelope/`), and with slashes too many, as Relay has it. */
+function belowPrefix(path: string): NonNullable<HttpRoute['also']> {
+  const pattern = path.split('/').filter(Boolean)
+  return (sent) => {
+    const parts = sent.split('/').filter(Boolean).slice(-pattern.length)
+    if (parts.length < pattern.length) return null
+    const params: Record<string, string> = {}
+    for (const [at, part] of pattern.entries()) {
+      if (part.startsWith(':')) params[part.slice(1)] = parts[at]!
+      else if (part !== parts[at]) return null
+    }
+    return params
+  }
 }
 
 function failure(): AppError {
   return new AppError('internal', 'The server failed; nothing was stored.')
 }
-
-type ErrorReply = (error: AppError) => HttpReply
 
 /** Written by hand: JSON.stringify of it was a tenth of a small event's cost. Ids are hex and digits, so they need no escape. */
 export function storedText(stored: Stored): string {
@@ -106,14 +155,6 @@ export function storedText(stored: Stored): string {
 
 export function resultText(result: Result): string {
   return result.status === 'rejected' ? JSON.stringify(result) : storedText(result)
-}
-
-function credentialsOf(request: HttpRequest): Credentials {
-  return {
-    query: request.query,
-    xSentryAuth: request.header('x-sentry-auth'),
-    authorization: request.header('authorization'),
-  }
 }
 
 /** Asked for at once: the address is gone with the connection. */
@@ -126,12 +167,13 @@ export function bearerKey(accept: Accept, request: HttpRequest): ProjectKey | Pr
   return accept.authenticate(publicKeyFrom({ ...credentialsOf(request), bearer: true }))
 }
 
-/** SDKs keep leading zeros of a DSN's project id. */
-function projectFrom(request: HttpRequest): string {
-  const project = request.params.project ?? ''
+/** Undefined at a door whose path names none. */
+function projectFrom(request: HttpRequest): string | undefined {
+  const { project } = request.params
+  if (project === undefined) return undefined
   if (!/^\d{1,30}$/.test(project))
     throw new AppError('not_found', 'The project in the path is not a number: check the DSN.')
-  return project.replace(/^0+(?=\d)/, '')
+  return plainProject(project)
 }
 
 function sentryReply(id: string | null): HttpReply {
@@ -145,10 +187,16 @@ function sentryError(error: AppError): HttpReply {
     'x-sentry-error': headerText(error.message),
   }
   if (error.code === 'rate_limited') {
+    // Others, client reports and feedback among them, are still taken.
     const categories = 'error;default;security;attachment'
-    headers['x-sentry-rate-limits'] = `${headers['retry-after']}:${categories}:project:rate_limited`
+    headers['x-sentry-rate-limits'] = `${headers['retry-after']}:${categories}:project:quota`
   }
-  return { status: error.status, headers, body: JSON.stringify({ detail: error.message }) }
+  return { status: error.status, headers, body: JSON.stringify({ detail: error.message, causes: causesOf(error) }) }
+}
+
+/** What went wrong beneath; of our own faults nothing is told. */
+function causesOf(error: AppError): string[] {
+  return error.status < 500 && error.cause instanceof Error ? [error.cause.message.slice(0, 200)] : []
 }
 
 function apiError(error: AppError): HttpReply {

@@ -3,12 +3,13 @@
 //   envelope = header-json ( LF item )* [LF]
 //   item     = item-header-json LF payload
 //
-// A scanner over bytes, because payloads are binary. "With `length`: payload is exactly that many bytes and must be followed
+// A scanner over bytes, because payloads are binary, and in pieces, because they are large. "With `length`: payload is exactly that many bytes and must be followed
 // by LF or EOF. Without: payload runs to the next LF or EOF." An item header at the very end has an empty payload. Blank lines
 // where an item header is expected are skipped; CR belongs to the line before it. What is malformed after an event was
 // read does not cost that event.
 
 import { AppError } from '../errors.ts'
+import { addPiece, joined } from '../pieces.ts'
 import { storable } from './json.ts'
 import { timeFrom } from './time.ts'
 import { eventIdFrom, type JsonObject, objectFrom, textFrom } from './values.ts'
@@ -29,7 +30,9 @@ export interface EnvelopeHeader {
 export interface EnvelopeItem {
   type: string
   header: JsonObject
-  /** A view into the envelope's bytes. */
+  /** Bytes of the payload as it was sent. */
+  size: number
+  /** Empty when it is larger than what was to be kept of its type. */
   payload: Buffer
 }
 
@@ -40,68 +43,169 @@ export interface Envelope {
   malformed: string | null
 }
 
-export function parseEnvelope(input: Buffer): Envelope {
-  const bytes = input[0] === 0xef && input[1] === 0xbb && input[2] === 0xbf ? input.subarray(3) : input
-  if (bytes.length === 0)
-    throw new AppError('bad_envelope', 'The envelope is empty: its first line must be a JSON object.')
-  const first = lineAt(bytes, 0)
-  const header = jsonLine(bytes, 0, first)
-  if (header === null) {
-    throw new AppError('bad_envelope', 'The envelope header (the first line) is not a JSON object of at most 16 KiB.')
-  }
-  const items: EnvelopeItem[] = []
-  const malformed = readItems(bytes, first + 1, items)
-  if (malformed !== null && !items.some((item) => item.type === 'event')) throw new AppError('bad_envelope', malformed)
-  return { header: headerFrom(header), items, malformed }
+/** How many bytes of a payload to keep; it is asked once an item, in the order of the items. */
+export type Keep = (type: string) => number
+
+const nothing = Buffer.alloc(0)
+const everything: Keep = () => Number.POSITIVE_INFINITY
+
+export function parseEnvelope(bytes: Buffer, keep = everything): Envelope {
+  const parser = new EnvelopeParser(keep)
+  parser.write(bytes)
+  return parser.end()
 }
 
-/** Fills `items`, and says what ended the reading early. */
-function readItems(bytes: Buffer, from: number, items: EnvelopeItem[]): string | null {
-  let at = from
-  while (at < bytes.length) {
-    const end = lineAt(bytes, at)
-    if (isBlank(bytes, at, end)) {
-      at = end + 1
-      continue
+/**
+ * Takes the bytes as they come, in pieces of any size, so that a door knows the header (and whose key it names) with the first
+ * line, and never holds what it will not keep. Pieces are kept as views: they must not change.
+ */
+export class EnvelopeParser {
+  /** Once its line was read. */
+  header: EnvelopeHeader | null = null
+  /** Bytes that are held, of payloads and of a line that is not complete. */
+  held = 0
+  readonly #keep: Keep
+  readonly #items: EnvelopeItem[] = []
+  #malformed: string | null = null
+  /** Of a line that has begun. */
+  #line: Buffer[] = []
+  #lineSize = 0
+  /** The item whose payload is being read. */
+  #item: EnvelopeItem | null = null
+  #parts: Buffer[] = []
+  #most = 0
+  /** Bytes of its payload that are still to come; null: it ends with its line. */
+  #left: number | null = null
+
+  constructor(keep: Keep) {
+    this.#keep = keep
+  }
+
+  /** Throws bad_envelope as soon as the header turns out to be none. */
+  write(bytes: Buffer): void {
+    let at = 0
+    while (at < bytes.length && this.#malformed === null)
+      at = this.#item === null ? this.#readLine(bytes, at) : this.#readPayload(bytes, at, this.#item)
+  }
+
+  /** Nothing more comes. Throws bad_envelope unless the header, and an event or everything, could be read. */
+  end(): Envelope {
+    if (this.header === null && this.#lineSize === 0)
+      throw new AppError('bad_envelope', 'The envelope is empty: its first line must be a JSON object.')
+    if (this.#malformed === null && (this.header === null || this.#lineSize > 0)) this.#endLine(nothing)
+    if (this.#malformed === null && this.#item !== null) {
+      if (this.#left !== null && this.#left > 0) this.#fail('the envelope ends before "length" bytes were read.')
+      else this.#endItem(this.#item)
     }
-    const which = `Envelope item ${items.length + 1}`
-    if (items.length === maxItems) return `An envelope may hold at most ${maxItems} items.`
-    const header = jsonLine(bytes, at, end)
-    if (header === null) return `${which}: its header is not a JSON object of at most 16 KiB.`
-    if (typeof header.type !== 'string') return `${which}: its header has no "type".`
-    const start = Math.min(end + 1, bytes.length)
-    const stop = endOfPayload(bytes, start, header.length)
-    if (typeof stop === 'string') return `${which}: ${stop}`
-    items.push({ type: header.type, header, payload: bytes.subarray(start, stop) })
-    at = stop + 1
+    const [items, malformed] = [this.#items, this.#malformed]
+    if (malformed !== null && !items.some((item) => item.type === 'event'))
+      throw new AppError('bad_envelope', malformed)
+    return { header: this.header!, items, malformed }
   }
-  return null
+
+  /** Returns where to go on. */
+  #readLine(bytes: Buffer, at: number): number {
+    const end = bytes.indexOf(lineFeed, at)
+    const part = bytes.subarray(at, end === -1 ? bytes.length : end)
+    if (end !== -1) {
+      this.#endLine(part)
+      return end + 1
+    }
+    addPiece(this.#line, part)
+    this.#lineSize += part.length
+    this.held += part.length
+    // A BOM does not count.
+    if (this.#lineSize > maxHeaderBytes + 3) this.#endLine(nothing)
+    return bytes.length
+  }
+
+  #endLine(part: Buffer): void {
+    const line = this.#line.length === 0 ? part : Buffer.concat([...this.#line, part])
+    this.held -= this.#lineSize
+    this.#line = []
+    this.#lineSize = 0
+    if (this.header === null) this.#readHeader(line)
+    else if (line.length > maxHeaderBytes || !isBlank(line)) this.#beginItem(line)
+  }
+
+  #readHeader(line: Buffer): void {
+    const header = jsonLine(line[0] === 0xef && line[1] === 0xbb && line[2] === 0xbf ? line.subarray(3) : line)
+    if (header === null) {
+      throw new AppError('bad_envelope', 'The envelope header (the first line) is not a JSON object of at most 16 KiB.')
+    }
+    this.header = headerFrom(header)
+  }
+
+  #beginItem(line: Buffer): void {
+    if (this.#items.length === maxItems) {
+      this.#malformed = `An envelope may hold at most ${maxItems} items.`
+      return
+    }
+    const header = jsonLine(line)
+    const length = header?.length ?? null
+    if (header === null) this.#fail('its header is not a JSON object of at most 16 KiB.')
+    else if (typeof header.type !== 'string') this.#fail('its header has no "type".')
+    else if (length !== null && !isLength(length)) this.#fail('"length" is not a number of bytes.')
+    else {
+      this.#most = this.#keep(header.type)
+      this.#left = length
+      this.#item = { type: header.type, header, size: 0, payload: nothing }
+    }
+  }
+
+  /** Returns where to go on. */
+  #readPayload(bytes: Buffer, at: number, item: EnvelopeItem): number {
+    if (this.#left === 0) {
+      if (bytes[at] === lineFeed) this.#endItem(item)
+      else this.#fail('no line feed follows the "length" bytes of its payload.')
+      return at + 1
+    }
+    const end = this.#left === null ? bytes.indexOf(lineFeed, at) : Math.min(at + this.#left, bytes.length)
+    const part = bytes.subarray(at, end === -1 ? bytes.length : end)
+    if (this.#left !== null) this.#left -= part.length
+    item.size += part.length
+    if (item.size <= this.#most) {
+      if (part.length > 0) addPiece(this.#parts, part)
+      this.held += part.length
+    } else this.#letGo()
+    if (this.#left !== null) return end
+    if (end === -1) return bytes.length
+    this.#endItem(item)
+    return end + 1
+  }
+
+  #endItem(item: EnvelopeItem): void {
+    if (item.size <= this.#most) item.payload = joined(this.#parts)
+    this.#parts = []
+    this.#item = null
+    this.#items.push(item)
+  }
+
+  #letGo(): void {
+    for (const part of this.#parts) this.held -= part.length
+    this.#parts = []
+  }
+
+  #fail(why: string): void {
+    this.#malformed = `Envelope item ${this.#items.length + 1}: ${why}`
+    this.#letGo()
+    this.#item = null
+  }
 }
 
-function endOfPayload(bytes: Buffer, start: number, length: unknown): number | string {
-  if (length === undefined || length === null) return lineAt(bytes, start)
-  if (typeof length !== 'number' || !Number.isSafeInteger(length) || length < 0)
-    return '"length" is not a number of bytes.'
-  const stop = start + length
-  if (stop > bytes.length) return 'the envelope ends before "length" bytes were read.'
-  if (stop < bytes.length && bytes[stop] !== lineFeed) return 'no line feed follows the "length" bytes of its payload.'
-  return stop
+function isLength(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
-function lineAt(bytes: Buffer, from: number): number {
-  const end = bytes.indexOf(lineFeed, from)
-  return end === -1 ? bytes.length : end
-}
-
-function isBlank(bytes: Buffer, from: number, to: number): boolean {
-  for (let at = from; at < to; at++) if (bytes[at] !== 0x20 && bytes[at] !== 0x0d && bytes[at] !== 0x09) return false
+function isBlank(line: Buffer): boolean {
+  for (const byte of line) if (byte !== 0x20 && byte !== 0x0d && byte !== 0x09) return false
   return true
 }
 
-function jsonLine(bytes: Buffer, from: number, to: number): JsonObject | null {
-  if (to - from > maxHeaderBytes) return null
+function jsonLine(line: Buffer): JsonObject | null {
+  if (line.length > maxHeaderBytes) return null
   try {
-    return objectFrom(JSON.parse(bytes.toString('utf8', from, to)))
+    return objectFrom(JSON.parse(line.toString()))
   } catch {
     return null
   }

@@ -26,9 +26,7 @@ export interface ParsedJson {
 }
 
 export function parseJson(input: Buffer): ParsedJson {
-  if (input.length > maxEventBytes) {
-    throw new AppError('too_large', 'An event may have at most 1 MiB of JSON: send less context with it.')
-  }
+  if (input.length > maxEventBytes) throw eventTooLarge()
   const bytes = withoutBom(input)
   const { suspicious, bigNumbers } = scan(bytes)
   const valid = isUtf8(bytes)
@@ -36,6 +34,10 @@ export function parseJson(input: Buffer): ParsedJson {
   if (valid && !(suspicious && hasUnstorable(value))) return { value, text: bytes }
   const clean = cleaned(value)
   return { value: clean, text: Buffer.from(JSON.stringify(clean)) }
+}
+
+export function eventTooLarge(): AppError {
+  return new AppError('too_large', 'An event may have at most 1 MiB of JSON: send less context with it.')
 }
 
 /**

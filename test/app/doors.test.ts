@@ -7,12 +7,14 @@ import { deflateSync, gzipSync } from 'node:zlib'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
 import { createHttpServer } from '../../server/http/uws.ts'
-import { createAccept, type Outcome, type ProjectKey } from '../../server/ingest/accept.ts'
+import { createAccept, type Outcome, type ProjectKey, type Reports } from '../../server/ingest/accept.ts'
 import { ingestRoutes } from '../../server/ingest/doors.ts'
 import type { Event } from '../../server/ingest/event.ts'
 import { standardSettings } from '../../server/ingest/scrub.ts'
 import { ingestSocket, maxInFlight } from '../../server/ingest/socket.ts'
 import { createLog } from '../../server/log.ts'
+import { eventually } from '../support/eventually.ts'
+import { dialRaw } from '../support/raw.ts'
 
 const key = '0123456789abcdef0123456789abcdef'
 const foreign = 'f'.repeat(32)
@@ -20,29 +22,41 @@ const id = 'a'.repeat(32)
 const anId = /^[0-9a-f]{32}$/
 
 /** The doors with a writer that the test answers for. */
-async function open(t: TestContext) {
+async function open(t: TestContext, { maxHeld }: { maxHeld?: number } = {}) {
   const log = createLog('error')
+  const asked: string[] = []
   const keys = new Map<string, ProjectKey>([
     [key, { project_id: '42', public_key: key, scrubbing: standardSettings }],
     [foreign, { project_id: '43', public_key: foreign, scrubbing: standardSettings }],
   ])
   const events: Event[] = []
   const counted: string[] = []
+  const reports: Reports[] = []
   let write = async (_event: Event): Promise<Outcome> => ({ status: 'accepted', issue_id: '7' })
   const accept = createAccept({
-    keys: { find: (publicKey) => keys.get(publicKey) ?? null },
+    keys: {
+      find(publicKey) {
+        asked.push(publicKey)
+        return keys.get(publicKey) ?? null
+      },
+    },
     writer: {
       add(_project, event) {
         events.push(event)
         return write(event)
       },
     },
+    reports: {
+      async add(_project, sent) {
+        reports.push(sent)
+      },
+    },
     log,
     now: Date.now,
-    countItem: (type) => counted.push(type),
+    countDropped: ({ type }) => counted.push(type),
     countEvent: () => {},
   })
-  const server = createHttpServer({ log })
+  const server = createHttpServer({ log, maxHeld })
   for (const route of ingestRoutes({ accept })) server.http(route)
   const socket = ingestSocket({ accept, log })
   server.socket(socket.route)
@@ -50,9 +64,12 @@ async function open(t: TestContext) {
   t.after(() => server.close())
   return {
     port,
+    closeListener: () => server.closeListener(),
     keys,
+    asked,
     events,
     counted,
+    reports,
     socket,
     onWrite(next: typeof write) {
       write = next
@@ -182,6 +199,311 @@ test('an envelope without events is answered 200, and unknown items never make a
   )
 })
 
+test('a tunnel takes its key and its project from the dsn of the envelope, and from nowhere else', async (t) => {
+  const app = await open(t)
+  const dsn = (publicKey: string, project: string) =>
+    envelopeOf({ message: 'a' }, { event_id: id, dsn: `https://${publicKey}@h/x/${project}` })
+  for (const path of ['/tunnel', '/tunnel/', '/errors/tunnel']) {
+    assert.deepEqual((await post(app.port, path, dsn(key, '42'))).json, { id })
+    assert.deepEqual((await post(app.port, path, gzipSync(dsn(key, '0042')), { 'content-encoding': 'gzip' })).json, {
+      id,
+    })
+  }
+  assert.equal(app.events.length, 6)
+  const refused: [body: string, status: number][] = [
+    [dsn(key, '43'), 403],
+    [dsn('0'.repeat(32), '42'), 403],
+    [dsn(key, 'shop'), 401],
+    [envelopeOf({ message: 'a' }), 401],
+    ['nonsense', 400],
+    ['', 400],
+  ]
+  for (const [body, status] of refused) {
+    const answer = await post(app.port, '/tunnel', body)
+    assert.equal(answer.status, status, body)
+    assert.equal(answer.headers['access-control-allow-origin'], '*')
+  }
+  assert.equal(app.events.length, 6)
+})
+
+test('the dsn of an envelope has to agree with key and path, and one that is none is nobody’s', async (t) => {
+  const app = await open(t)
+  const path = `/api/42/envelope/?sentry_key=${key}`
+  const sent = async (dsn: unknown) => (await post(app.port, path, envelopeOf({ message: 'a' }, { dsn }))).status
+  assert.equal(await sent(`http://${key}@h/42`), 200)
+  assert.equal(await sent('nonsense'), 200)
+  assert.equal(await sent(5), 200)
+  assert.equal(await sent(`http://${key}@h/43`), 403)
+  assert.equal(await sent(`http://${foreign}@h/42`), 401)
+})
+
+test('every Sentry door works below a prefix, with and without its last slash, and with slashes too many', async (t) => {
+  const app = await open(t)
+  const query = `?sentry_key=${key}`
+  const event = JSON.stringify({ event_id: id, message: 'a' })
+  const paths: [path: string, body: string][] = ['', '/', '//'].flatMap((slash): [string, string][] => [
+    [`/errors/api/42/envelope${slash}`, envelopeOf({ message: 'a' }, { event_id: id })],
+    [`/a/b/c/api/0042/envelope${slash}`, envelopeOf({ message: 'a' }, { event_id: id })],
+    [`//api/42//envelope${slash}`, envelopeOf({ message: 'a' }, { event_id: id })],
+    [`/errors/api/42/store${slash}`, event],
+    [`/api/store${slash}`, event],
+    [`/errors/api/store${slash}`, event],
+  ])
+  for (const [path, body] of paths) {
+    const answer = await post(app.port, `${path}${query}`, body)
+    assert.deepEqual([answer.status, answer.json], [200, { id }], path)
+    const preflight = await send(app.port, 'OPTIONS', path)
+    assert.deepEqual([preflight.status, preflight.headers['access-control-allow-origin']], [204, '*'], path)
+  }
+  assert.equal(app.events.length, paths.length)
+  assert.equal((await post(app.port, `/errors/api/shop/envelope/${query}`)).status, 404)
+  assert.equal((await post(app.port, `/errors/api/42/minidump/${query}`)).status, 404)
+  assert.equal((await post(app.port, `/envelope/${query}`)).status, 404)
+})
+
+test('a wrong key is refused with the first line, before the rest of the body has come', async (t) => {
+  const app = await open(t)
+  const header = (publicKey: string) => `{"dsn":"http://${publicKey}@h/42"}\n`
+  for (const path of ['/tunnel', '/api/42/envelope/']) {
+    const connection = await dialRaw(app.port)
+    t.after(() => connection.socket.destroy())
+    connection.write(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n${header('0'.repeat(32))}`)
+    assert.equal((await connection.next())?.status, 403)
+  }
+  const endless = await dialRaw(app.port)
+  t.after(() => endless.socket.destroy())
+  endless.write(`POST /tunnel HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n${'x'.repeat(20_000)}`)
+  const answer = await endless.next()
+  assert.equal(answer?.status, 400)
+  assert.match(answer?.body ?? '', /16 KiB/)
+})
+
+test('a key that has to be looked up is, once, while the body goes on', async (t) => {
+  const app = await open(t)
+  const known = app.keys.get(key)!
+  const event = JSON.stringify({ message: 'x'.repeat(200_000), event_id: id })
+  const body = `{"dsn":"http://${key}@h/42"}\n{"type":"event"}\n${event}\n`
+  for (const [found, status] of [
+    [known, 200],
+    [null, 403],
+  ] as const) {
+    let answerLookup = (_key: ProjectKey | null) => {}
+    const looking = new Promise<ProjectKey | null>((resolve) => {
+      answerLookup = resolve
+    }) as unknown as ProjectKey
+    app.keys.get = () => looking
+    const connection = await dialRaw(app.port)
+    t.after(() => connection.socket.destroy())
+    const before = app.asked.length
+    connection.write(
+      `POST /tunnel HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 100_000)}`,
+    )
+    await eventually(() => assert.equal(app.asked.length, before + 1))
+    if (found) connection.write(body.slice(100_000, -1))
+    // What is asked now is answered after all that was sent before.
+    assert.equal((await send(app.port, 'OPTIONS', '/tunnel')).status, 204)
+    assert.equal(app.asked.length, before + 1)
+    answerLookup(found)
+    if (found) connection.write(body.slice(-1))
+    assert.equal((await connection.next())?.status, status)
+  }
+  assert.equal(app.events.length, 1)
+})
+
+test('bodies are bounded all together; large ones never keep an ordinary event out', async (t) => {
+  const app = await open(t, { maxHeld: 2_000_000 })
+  const path = `/api/v1/events/bulk?sentry_key=${key}`
+  const body = `[${' '.repeat(1_200_000)}{"message":"a"}]`
+  const slow = await dialRaw(app.port)
+  t.after(() => slow.socket.destroy())
+  slow.write(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, -1)}`)
+  await eventually(async () => {
+    const refused = await post(app.port, path, body)
+    assert.equal(refused.status, 503)
+    assert.match(String(refused.headers['retry-after']), /^[1-9]\d*$/)
+    assert.equal(refused.headers['access-control-allow-origin'], '*')
+  })
+  assert.equal((await post(app.port, `/api/42/store/?sentry_key=${key}`, '{"message":"a"}')).status, 200)
+  // Attachments are read past: they take no room.
+  const attached = `${envelopeOf({ message: 'a' })}{"type":"attachment"}\n${'x'.repeat(3_000_000)}`
+  assert.equal((await post(app.port, `/api/42/envelope/?sentry_key=${key}`, attached)).status, 200)
+  slow.write(']')
+  assert.equal((await slow.next())?.status, 202)
+  // Whatever was held is given back, also by who went away.
+  for (let n = 0; n < 5; n++) {
+    const gone = await dialRaw(app.port)
+    gone.write(`POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, -1)}`)
+    gone.socket.resetAndDestroy()
+    await eventually(async () => assert.equal((await post(app.port, path, body)).status, 202))
+  }
+})
+
+test('CSP reports in both forms become events; other reports are counted, and what is none is refused', async (t) => {
+  const app = await open(t)
+  const path = `/api/42/security/?sentry_key=${key}&sentry_release=shop%401&sentry_environment=staging`
+  const byReportUri = {
+    'csp-report': {
+      'document-uri': 'https://shop.example.com/cart',
+      referrer: 'https://shop.example.com/',
+      'violated-directive': "script-src-elem 'self'",
+      'effective-directive': 'script-src-elem',
+      'original-policy': "default-src 'self'",
+      'blocked-uri': 'https://evil.example.com/x.js?id=1',
+      'status-code': 200,
+    },
+  }
+  const one = await post(app.port, path, JSON.stringify(byReportUri), {
+    'content-type': 'application/csp-report',
+    'user-agent': 'Browser/1',
+  })
+  assert.deepEqual([one.status, one.json, one.headers['access-control-allow-origin']], [200, undefined, '*'])
+  const list = [
+    {
+      type: 'csp-violation',
+      age: 10,
+      url: 'https://shop.example.com/cart',
+      user_agent: 'Browser/2',
+      body: { blockedURL: 'inline', effectiveDirective: 'style-src-attr', disposition: 'enforce', lineNumber: 7 },
+    },
+    { type: 'deprecation', body: { id: 'x' } },
+    { type: 'csp-violation', body: { effectiveDirective: 'img-src', blockedURL: 'data:image/png;base64,xx' } },
+  ]
+  assert.equal(
+    (await post(app.port, path, JSON.stringify(list), { 'content-type': 'application/reports+json' })).status,
+    200,
+  )
+  assert.equal((await post(app.port, path, '{"expect-ct-report":{}}')).status, 200)
+  assert.deepEqual(app.counted, ['security', 'security'])
+  assert.deepEqual(
+    app.events.map((event) => [event.message, event.environment, event.release]),
+    [
+      ["Blocked 'script' from 'evil.example.com'", 'staging', 'shop@1'],
+      ["Blocked inline 'style'", 'staging', 'shop@1'],
+      ["Blocked 'img' from 'data'", 'staging', 'shop@1'],
+    ],
+  )
+  assert.equal(new Set(app.events.map((event) => event.title)).size, 3)
+  const payload = JSON.parse(String(app.events[0]!.payload))
+  assert.equal(payload.csp.effective_directive, 'script-src-elem')
+  assert.equal(payload.csp.blocked_uri, 'https://evil.example.com/x.js?id=1')
+  assert.deepEqual(payload.request.headers, [
+    ['User-Agent', 'Browser/1'],
+    ['Referer', 'https://shop.example.com/'],
+  ])
+  assert.equal(JSON.parse(String(app.events[1]!.payload)).csp.line_number, 7)
+  for (const body of [
+    '',
+    'nonsense',
+    '{}',
+    '5',
+    '[5]',
+    '{"csp-report":{}}',
+    '{"csp-report":{"effective-directive":7}}',
+    `[${Array(101).fill('{"type":"x"}')}]`,
+  ]) {
+    const answer = await post(app.port, path, body)
+    // A number reads as the text of one.
+    assert.equal(answer.status, body.includes('7') ? 200 : 400, body.slice(0, 60))
+  }
+  assert.equal((await post(app.port, '/api/42/security/', '{}')).status, 401)
+  app.onWrite(async () => {
+    throw new AppError('rate_limited', 'Too many events.', { retryAfter: 2 })
+  })
+  assert.equal((await post(app.port, path, JSON.stringify(byReportUri))).status, 429)
+})
+
+test('every item type of the protocol is answered 200, and counted in its category when it is dropped', async (t) => {
+  const app = await open(t)
+  const types = [
+    ...[
+      'transaction',
+      'span',
+      'otel_span',
+      'session',
+      'sessions',
+      'attachment',
+      'check_in',
+      'log',
+      'otel_log',
+      'trace_metric',
+    ],
+    ...[
+      'metric',
+      'statsd',
+      'metric_buckets',
+      'metric_meta',
+      'profile',
+      'profile_chunk',
+      'profile_chunk_ui',
+      'replay_event',
+    ],
+    ...[
+      'replay_recording',
+      'replay_video',
+      'security',
+      'raw_security',
+      'nel',
+      'unreal_report',
+      'form_data',
+      'integration',
+    ],
+  ]
+  for (const type of types) {
+    const body = `{"event_id":"${id}"}\n${JSON.stringify({ type, length: 3, item_count: 2 })}\n\n\0x\n`
+    const answer = await post(app.port, `/api/42/envelope/?sentry_key=${key}`, body)
+    assert.deepEqual([answer.status, answer.json], [200, { id }], type)
+  }
+  assert.deepEqual(app.counted, types)
+})
+
+test('client reports, user reports and feedback are kept, with an event or alone; what says nothing is dropped', async (t) => {
+  const app = await open(t)
+  const path = `/api/42/envelope/?sentry_key=${key}`
+  const report = { discarded_events: [{ reason: 'sample_rate', category: 'error', quantity: 3 }] }
+  const said = { event_id: 'B'.repeat(32), name: 'Ada', email: 'ada@example.com', comments: 'It broke' }
+  const item = (type: string, payload: unknown) => `${JSON.stringify({ type })}\n${JSON.stringify(payload)}\n`
+  await post(app.port, path, `${envelopeOf({ message: 'a' })}${item('client_report', report)}`)
+  await post(app.port, path, `{}\n${item('user_report', said)}${item('user_report', { comments: 'of nothing' })}`)
+  await post(app.port, path, readFileSync(new URL('../fixtures/node-v11.feedback.feedback.envelope', import.meta.url)))
+  await post(
+    app.port,
+    path,
+    `{}\n${item('client_report', {})}${item('client_report', 'x')}{"type":"feedback"}\nnonsense\n`,
+  )
+  assert.deepEqual(
+    app.events.map((event) => event.title),
+    ['a'],
+  )
+  assert.deepEqual(app.counted, ['user_report', 'client_report', 'client_report', 'feedback'])
+  const [first, second, third] = app.reports
+  assert.equal(app.reports.length, 3)
+  assert.deepEqual(first!.discarded, report.discarded_events)
+  assert.deepEqual(
+    { ...second!.feedback[0], id: '', received_at: 0 },
+    {
+      id: '',
+      event_id: 'b'.repeat(32),
+      name: 'Ada',
+      email: 'ada@example.com',
+      message: 'It broke',
+      url: null,
+      received_at: 0,
+    },
+  )
+  assert.deepEqual(
+    { ...third!.feedback[0], received_at: 0 },
+    {
+      id: 'dbba747050804ed4aaa829630c88e79a',
+      event_id: '9ec79c33ec9942ab8353589fcb2e04dc',
+      name: 'Bob',
+      email: 'bob@example.com',
+      message: 'The button does nothing',
+      url: 'https://example.com/x',
+      received_at: 0,
+    },
+  )
+})
+
 test('the store door takes events as JSON and as base64 of zlib', async (t) => {
   const app = await open(t)
   const path = `/api/42/store/?sentry_key=${key}`
@@ -190,6 +512,9 @@ test('the store door takes events as JSON and as base64 of zlib', async (t) => {
   assert.deepEqual((await post(app.port, path, deflateSync(event).toString('base64'))).json, { id })
   assert.deepEqual((await post(app.port, path, deflateSync(event), { 'content-encoding': 'deflate' })).json, { id })
   assert.equal((await post(app.port, `/api/42/store?sentry_key=${key}`, '{}')).status, 200)
+  const form = `sentry_data=${encodeURIComponent(deflateSync(event).toString('base64'))}`
+  const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+  assert.deepEqual((await post(app.port, path, form, headers)).json, { id })
 })
 
 test('Mesher’s own doors answer 202 with the issue', async (t) => {
@@ -314,7 +639,9 @@ test('bodies that cannot be read are answered with the reason, at both kinds of 
   const app = await open(t)
   const query = `?sentry_key=${key}`
   const deep = `{"message":"a","extra":${'['.repeat(10_000)}${']'.repeat(10_000)}}`
-  const bomb = gzipSync(Buffer.alloc(41 * 1024 * 1024))
+  const zeros = Buffer.alloc(41 * 1024 * 1024)
+  const bomb = gzipSync(zeros)
+  const attached = gzipSync(Buffer.concat([Buffer.from('{}\n{"type":"attachment"}\n'), zeros]))
   const gzip = { 'content-encoding': 'gzip' }
   const cases: [path: string, body: string | Buffer, headers: Record<string, string>, status: number][] = [
     [`/api/42/envelope/${query}`, '', {}, 400],
@@ -323,7 +650,8 @@ test('bodies that cannot be read are answered with the reason, at both kinds of 
     [`/api/42/envelope/${query}`, `{}\n{"type":"event"}\n${deep}`, {}, 400],
     [`/api/42/envelope/${query}`, '{}', gzip, 400],
     [`/api/42/envelope/${query}`, '{}', { 'content-encoding': 'zstd' }, 415],
-    [`/api/42/envelope/${query}`, bomb, gzip, 413],
+    [`/api/42/envelope/${query}`, bomb, gzip, 400],
+    [`/api/42/envelope/${query}`, attached, gzip, 413],
     [`/api/42/envelope/${query}`, envelopeOf({ message: 'x'.repeat(1024 * 1024) }), {}, 413],
     [`/api/42/store/${query}`, '', {}, 400],
     [`/api/42/store/${query}`, deep, {}, 400],
@@ -352,7 +680,7 @@ test('limits and outages tell SDKs when to come back', async (t) => {
   const limited = await post(app.port, `/api/42/envelope/?sentry_key=${key}`, envelopeOf({ message: 'a' }))
   assert.equal(limited.status, 429)
   assert.equal(limited.headers['retry-after'], '3')
-  assert.equal(limited.headers['x-sentry-rate-limits'], '3:error;default;security;attachment:project:rate_limited')
+  assert.equal(limited.headers['x-sentry-rate-limits'], '3:error;default;security;attachment:project:quota')
   app.onWrite(async () => {
     throw new AppError('unavailable', 'The database is away.')
   })
@@ -369,6 +697,32 @@ test('limits and outages tell SDKs when to come back', async (t) => {
   assert.doesNotMatch(JSON.stringify(broken.json), /secrets/)
 })
 
+test('a door that is about to close still says so to browsers', async (t) => {
+  const app = await open(t)
+  const connection = await dialRaw(app.port)
+  t.after(() => connection.socket.destroy())
+  const body = envelopeOf({ message: 'a' })
+  const request = `POST /api/42/envelope/?sentry_key=${key} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+  connection.write(request)
+  assert.equal((await connection.next())?.status, 200)
+  app.closeListener()
+  connection.write(request)
+  const refused = await connection.next()
+  assert.equal(refused?.status, 503)
+  assert.equal(refused.headers.get('access-control-allow-origin'), '*')
+  assert.match(refused.headers.get('retry-after') ?? '', /^[1-9]\d*$/)
+  assert.match(refused.headers.get('x-sentry-error') ?? '', /shutting down/)
+})
+
+test('a refusal at a Sentry door says what was wrong beneath it', async (t) => {
+  const app = await open(t)
+  const answer = await post(app.port, `/api/42/envelope/?sentry_key=${key}`, '{}', { 'content-encoding': 'gzip' })
+  const { detail, causes } = answer.json as { detail: string; causes: string[] }
+  assert.equal(answer.headers['x-sentry-error'], detail)
+  assert.deepEqual(causes, ['incorrect header check'])
+  assert.deepEqual(((await post(app.port, '/tunnel', '')).json as { causes: string[] }).causes, [])
+})
+
 test('browsers may ask every door before they post', async (t) => {
   const app = await open(t)
   for (const path of [
@@ -376,6 +730,10 @@ test('browsers may ask every door before they post', async (t) => {
     '/api/42/envelope',
     '/api/42/store/',
     '/api/42/store',
+    '/api/42/security/',
+    '/api/42/security',
+    '/api/store/',
+    '/tunnel',
     '/api/v1/events',
     '/api/v1/events/bulk',
   ]) {

@@ -3,7 +3,8 @@
 import type { Random } from '../support/random.ts'
 import { randomOf } from './generate.ts'
 
-export type Target = (random: Random) => void | Promise<void>
+/** `number` is the case's own, for targets that go through a list. */
+export type Target = (random: Random, number: number) => void | Promise<void>
 
 export interface Slice {
   seed: number
@@ -18,7 +19,7 @@ export async function fuzz(name: string, target: Target, { seed, cases, from = 0
   for (let number = from; number < from + cases; number++) {
     const start = performance.now()
     try {
-      const running = target(randomOf(seed, number))
+      const running = target(randomOf(seed, number), number)
       if (running) await running
     } catch (error) {
       throw failed(name, seed, number, error)
@@ -36,7 +37,7 @@ export async function fuzzTogether(name: string, targets: Target[], { seed, case
       while (next < from + cases) {
         const number = next++
         try {
-          await target(randomOf(seed, number))
+          await target(randomOf(seed, number), number)
         } catch (error) {
           next = Number.POSITIVE_INFINITY
           throw failed(name, seed, number, error)

@@ -207,6 +207,24 @@ story(
   },
 )
 
+story(
+  'A name that this parser never reads ends its own connection, by time-out at the latest, and holds up nobody',
+  async (server) => {
+    const body = '{"message":"unread"}'
+    const names = ['X_Request_Id', 'x.y', '_', 'sentry_key']
+    const unread = await Promise.all(names.map(() => server.dial()))
+    for (const [at, connection] of unread.entries())
+      connection.write(`${server.events}${names[at]}: 1\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+    assert.equal(await server.stored('unread'), 0)
+    for (const [at, connection] of unread.entries()) {
+      await within(`the end of a connection with ${names[at]}`, connection.end, 30_000)
+      for (const { status } of connection.answers) assert.ok(status >= 400 && (status < 500 || status === notSupported))
+      assert.equal(connection.rest().length, 0)
+    }
+    assert.equal(await server.stored('unread'), 0)
+  },
+)
+
 story('Headers and bodies may come byte by byte, and heads without end hold up nobody', async (server) => {
   const endless = await Promise.all(Array.from({ length: 200 }, () => server.dial()))
   for (const [at, connection] of endless.entries()) connection.write(server.post('endless').slice(0, 10 + (at % 90)))

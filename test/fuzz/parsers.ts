@@ -6,9 +6,10 @@ import { isUtf8 } from 'node:buffer'
 import { toUSVString } from 'node:util'
 import { AppError, statusOf } from '../../server/errors.ts'
 import { createBodyDecoder, decodeStoreBody } from '../../server/ingest/body.ts'
-import { dsnKey, publicKeyFrom } from '../../server/ingest/credentials.ts'
+import { dsnFrom, publicKeyFrom } from '../../server/ingest/credentials.ts'
 import { parseEnvelope } from '../../server/ingest/envelope.ts'
 import { type Event, parseEvent } from '../../server/ingest/event.ts'
+import { keepUseful, sortItems } from '../../server/ingest/items.ts'
 import { elementsFrom, maxEventBytes, parseJson, sentIdFrom, startsArray } from '../../server/ingest/json.ts'
 import { parseNotification } from '../../server/notify/channels.ts'
 import { ClientMessage, Filters, levels } from '../../server/protocol.ts'
@@ -18,6 +19,7 @@ import { topicsOfFilters } from '../../server/relay/topics.ts'
 import { encodeBatch } from '../../server/write/encode.ts'
 import type { Target } from './cases.ts'
 import { events } from './corpus.ts'
+import { createDamages } from './damaged.ts'
 import {
   arrayBytes,
   credentialText,
@@ -33,6 +35,7 @@ import {
 import { mutatedBytes } from './mutate.ts'
 import { serverMessage } from './shapes.ts'
 
+const damages = createDamages()
 const now = Date.UTC(2026, 0, 1)
 const decode = createBodyDecoder()
 
@@ -112,14 +115,27 @@ export const parserTargets: Record<string, Target> = {
     if (header.event_id !== null) assert.match(header.event_id, /^[0-9a-f]{32}$/)
     assert.ok(header.sent_at === null || Number.isFinite(header.sent_at))
     assertText('sdk_name', header.sdk_name, 200)
-    attempt(() => dsnKey(header.dsn))
+    const dsn = dsnFrom(header.dsn)
+    if (dsn !== null) assert.match(dsn.project, /^(0|[1-9]\d*)$/)
     assert.ok(items.length <= 1000)
-    assert.ok(items.reduce((sum, item) => sum + item.payload.length, 0) <= bytes.length)
+    assert.ok(items.reduce((sum, item) => sum + item.size, 0) <= bytes.length)
     const first = items.find((item) => item.type === 'event')
     if (!first) return
     sentIdFrom(first.payload)
     const event = attempt(() => parseEvent(first.payload, { received_at: now, ...header }))
     if (event) assertEvent(event)
+  },
+
+  damaged(_random, number) {
+    const { what, bytes } = damages.make(number)
+    const parsed = attempt(() => parseEnvelope(bytes, keepUseful()))
+    if (parsed === null) return
+    const { header, items } = parsed
+    const { event, reports, dropped } = sortItems(items, { received_at: now, event_id: header.event_id })
+    assert.ok(dropped.length + (event ? 1 : 0) <= items.length, what)
+    for (const said of reports?.feedback ?? []) assertText('message', said.message, 4096)
+    const stored = event && attempt(() => parseEvent(event.payload, { received_at: now, ...header }))
+    if (stored) assertEvent(stored)
   },
 
   parseJson(random) {

@@ -4,6 +4,8 @@
 //   --seed N     the same run again
 //   --only NAME  one target; may be repeated
 //   --from N     the first case: one case alone with --cases 1
+//   --slice K/N  the Kth of N parts of --cases, for machines that have minutes and not hours
+//   --only damaged   goes through every damage of every fixture, once, when --cases is left out
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,22 +18,31 @@ import { createTemplate } from '../support/database.ts'
 import { createRandom } from '../support/random.ts'
 import { createScope } from '../support/scope.ts'
 import { fuzz, fuzzTogether } from './cases.ts'
+import { createDamages } from './damaged.ts'
 import { parserTargets } from './parsers.ts'
 import { openWire, type Wire } from './wire.ts'
 
 const { values } = parseArgs({
   options: {
-    cases: { type: 'string', default: '1000000' },
+    cases: { type: 'string' },
+    slice: { type: 'string', default: '1/1' },
     seed: { type: 'string', default: String(createRandom().seed) },
     only: { type: 'string', multiple: true },
     from: { type: 'string', default: '0' },
   },
 })
-const [seed, cases, first] = [Number(values.seed), Number(values.cases), Number(values.from)]
+const [part, parts] = values.slice.split('/').map(Number) as [number, number | undefined]
+const isExhaustive = values.only?.join() === 'damaged'
+const whole = Number(values.cases ?? (isExhaustive ? createDamages().count : 1_000_000))
+const cases = Math.ceil(whole / (parts ?? Number.NaN))
+// Every target counts its own cases, and none needs more of them than the slice has.
+const first = Number(values.from) + (part - 1) * cases
+const seed = Number(values.seed)
 
 /** Of a hundred cases. */
 const shares: Record<string, number> = {
-  parseEvent: 14,
+  parseEvent: 11,
+  damaged: 3,
   parseEnvelope: 14,
   parseJson: 6,
   elementsFrom: 5,
@@ -42,7 +53,8 @@ const shares: Record<string, number> = {
   parseCursor: 2,
   clientMessage: 4,
   filters: 2,
-  doors: 12,
+  doors: 11,
+  damagedDoors: 1,
   ingest: 10,
   stream: 4,
   streamQueries: 3,
@@ -93,8 +105,11 @@ function assertFlat(heaps: number[]): void {
 async function main(): Promise<void> {
   const names = values.only ?? Object.keys(shares)
   const unknown = names.filter((name) => !(name in shares))
-  if (unknown.length > 0 || !(cases > 0 && first >= 0 && Number.isInteger(seed))) {
-    throw new Error(`--only knows ${Object.keys(shares).join(', ')}; --cases, --from and --seed are numbers`)
+  const isPart = parts !== undefined && part >= 1 && part <= parts && Number.isInteger(part)
+  if (unknown.length > 0 || !(cases > 0 && first >= 0 && Number.isInteger(seed)) || !isPart) {
+    throw new Error(
+      `--only knows ${Object.keys(shares).join(', ')}; --cases, --from and --seed are numbers, --slice is 1/20`,
+    )
   }
   const scope = createScope()
   const dataDir = await mkdtemp(join(tmpdir(), 'mesher-fuzz-'))
@@ -108,7 +123,7 @@ async function main(): Promise<void> {
     process.env.TEST_TEMPLATE = await createTemplate(databaseUrl)
     const server = await startApp(scope)
     const wire = await openWire(scope, server)
-    console.log(JSON.stringify({ seed, cases }))
+    console.log(JSON.stringify({ seed, cases, from: first, slice: values.slice }))
     const heaps: number[] = []
     // At least twenty rounds, so that growth can be told from noise.
     const size = Math.max(1, Math.min(25_000, Math.ceil(cases / 20)))
@@ -124,7 +139,7 @@ async function main(): Promise<void> {
       await server.database.sql('truncate issues, event_ids')
     }
     assertFlat(heaps)
-    console.log(JSON.stringify({ passed: cases, seed }))
+    console.log(JSON.stringify({ passed: cases, seed, slice: values.slice }))
   } finally {
     await scope.end()
   }

@@ -26,7 +26,7 @@ const Rejected = z.strictObject({
 const Ignored = z.strictObject({ status: z.literal('ignored'), id: Text, items: z.array(z.string()) })
 const Result = z.discriminatedUnion('status', [Stored, Rejected])
 const SentryStored = z.strictObject({ id: Hex.optional() })
-const SentryError = z.strictObject({ detail: z.string().min(10) })
+const SentryError = z.strictObject({ detail: z.string().min(10), causes: z.array(z.string()) })
 const ApiError = z.strictObject({
   error: z.strictObject({
     code: Code,

@@ -9,6 +9,7 @@ import { openWire } from './wire.ts'
 const { seed } = createRandom()
 const cases: Record<string, number> = {
   doors: 1_200,
+  damagedDoors: 500,
   ingest: 1_200,
   stream: 600,
   streamQueries: 500,
@@ -22,7 +23,8 @@ test(`Thousands of malformed requests, frames and notifications are each answere
   const server = await startApp(t)
   const wire = await openWire(t, server)
   for (const [name, targets] of Object.entries(wire.targets)) {
-    await t.test(name, async () => {
+    await t.test(name, async (t) => {
+      t.diagnostic(`SEED=${seed}`)
       await fuzzTogether(name, targets, { seed, cases: cases[name]! })
       await wire.assertWell()
     })

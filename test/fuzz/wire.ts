@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
+import { parseEnvelope } from '../../server/ingest/envelope.ts'
 import { elementsFrom, startsArray } from '../../server/ingest/json.ts'
 import type { TestApp } from '../support/app.ts'
 import type { Random } from '../support/random.ts'
@@ -13,6 +14,7 @@ import { dialRaw, type RawAnswer, type RawConnection } from '../support/raw.ts'
 import type { Scope } from '../support/scope.ts'
 import { within } from '../support/within.ts'
 import type { Target } from './cases.ts'
+import { createDamages } from './damaged.ts'
 import {
   arrayBytes,
   credentialText,
@@ -38,6 +40,8 @@ export interface Wire {
 }
 
 const abreast = 6
+const damages = createDamages()
+const capturedKey = '0123456789abcdef0123456789abcdef'
 
 export async function openWire(t: Scope, server: TestApp): Promise<Wire> {
   const accepted = new Set<string>()
@@ -50,6 +54,7 @@ export async function openWire(t: Scope, server: TestApp): Promise<Wire> {
   return {
     targets: {
       doors: Array.from({ length: abreast }, () => doorTarget(t, server, accepted)),
+      damagedDoors: Array.from({ length: abreast }, () => damagedTarget(t, server, accepted)),
       ingest: Array.from({ length: abreast }, () => ingestTarget(t, server, accepted)),
       stream: Array.from({ length: abreast }, () => streamTarget(t, server)),
       streamQueries: Array.from({ length: abreast }, () => streamQueryTarget(t, server)),
@@ -182,6 +187,21 @@ function doorTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
     const key = random.below(12) === 0 ? printable(credentialText(random)) : `sentry_key=${server.public_key}`
     const answer = await ask(requestBytes('POST', `${paths[door]}?${key}`, headers, packed.bytes))
     for (const id of acceptedBy(door, answer)) accepted.add(id)
+  }
+}
+
+/** Captured requests, each damaged in one place; the door tells its own size. */
+function damagedTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
+  const ask = asker(t, server)
+  const path = `/api/${server.project_id}/envelope/?sentry_key=${server.public_key}`
+  return async (random) => {
+    const { bytes } = damages.make(random.below(damages.count))
+    // The fixtures name the project that they were captured for.
+    const body = Buffer.from(bytes.toString('latin1').replaceAll(capturedKey, server.public_key), 'latin1')
+    const answer = await ask(requestBytes('POST', path, [], body))
+    // An envelope without an event is answered with its id, too.
+    const ids = acceptedBy('envelope', answer)
+    if (ids.length > 0 && parseEnvelope(body).items.some((item) => item.type === 'event')) accepted.add(ids[0]!)
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AppError } from '../../server/errors.ts'
-import { type Credentials, dsnKey, publicKeyFrom } from '../../server/ingest/credentials.ts'
+import { type Credentials, dsnFrom, publicKeyFrom } from '../../server/ingest/credentials.ts'
 
 const key = '0123456789abcdef0123456789abcdef'
 const other = 'f'.repeat(32)
@@ -61,14 +61,28 @@ test('malformed and contradicting credentials are refused', () => {
   }
 })
 
-test('a DSN gives its key, with any prefix, port and secret', () => {
-  assert.equal(dsnKey(`https://${key}@o1.ingest.example.com/prefix/42`), key)
-  assert.equal(dsnKey(`http://${key}:secret@localhost:8080/1`), key)
-  assert.equal(dsnKey(null), null)
-  for (const bad of ['', 'nonsense', 'http://host/1', `ftp://${key}@h/1`]) {
-    assert.throws(
-      () => dsnKey(bad),
-      (error) => error instanceof AppError && error.status === 401,
-    )
-  }
+test('a DSN gives its key and its project, with any host, prefix, port and secret', () => {
+  const dsns = [
+    `https://${key}@o1.ingest.example.com/prefix/42`,
+    `http://${key}:secret@localhost:8080/42`,
+    `http://${key}@[::1]:8080/a/b/0042/`,
+    `http://${key}@localhost/42?timeout=5#x`,
+    `http://${key}:@localhost/42`,
+  ]
+  for (const dsn of dsns) assert.deepEqual(dsnFrom(dsn), { public_key: key, project: '42' }, dsn)
+  assert.equal(dsnFrom(`http://${key}@h/0`)?.project, '0')
+  const bad = [
+    null,
+    '',
+    'nonsense',
+    'http://host/1',
+    `ftp://${key}@h/1`,
+    `http://${key}@h`,
+    `http://${key}@h/`,
+    `http://${key}@h/shop`,
+    `http://${key}@h/9b1deb4d-3b7d`,
+    `http://a b@h/1`,
+    `http://${key}@h/${'1'.repeat(3000)}`,
+  ]
+  for (const dsn of bad) assert.equal(dsnFrom(dsn), null, String(dsn).slice(0, 80))
 })
