@@ -24,6 +24,14 @@ language sql stable as $$
 $$;
 comment on function mesher_actor is 'The acting user, token or rule as set by the server, else the database role.';
 
+-- What the server, or a function here, has to say about the changes of this transaction: goes into issue_activity.data. With
+-- merged_into a deleted issue is told as merged.
+create or replace function mesher_because() returns jsonb
+language sql stable as $$
+  select nullif(current_setting('mesher.because', true), '')::jsonb
+$$;
+comment on function mesher_because is 'Details of the changes of this transaction, for issue_activity.data; null mostly.';
+
 -- One event as people see it in a list, absent fields left out. Title and message are cut at 200 characters; with a smaller
 -- p_cut every text is cut there. Concatenated from columns: json_build_object over a row costs twice as much, and this runs
 -- for every event.
@@ -97,7 +105,9 @@ language sql stable as $$
     'short_id', o.short_id, 'title', left(o.title, 200), 'culprit', left(o.culprit, 200), 'level', o.level,
     'platform', left(o.platform, 64), 'status', o.status, 'assigned_to', left(o.assigned_to, 100),
     'first_seen', o.first_seen, 'last_seen', coalesce(o.last_seen, o.first_seen), 'event_count', o.event_count,
-    'user_count', o.user_count, 'status_changed_at', o.status_changed_at)
+    'user_count', o.user_count, 'dropped_count', o.dropped_count, 'status_changed_at', o.status_changed_at,
+    'archived_until', o.archived_until, 'archived_until_event_count', o.archived_until_event_count,
+    'archived_until_escalating', o.archived_until_escalating)
     from issues_overview o where o.project_id = p_project_id and o.id = p_issue_id
 $$;
 comment on function mesher_issue_summary is 'One issue as an issues payload and the replay show it; null when it is gone.';
@@ -162,6 +172,14 @@ begin
 end $$;
 comment on function mesher_record_changes is 'Counts, records and tells the changes that one statement made to issues.';
 
+-- What an archived issue waits for, with the limits in force.
+create or replace function mesher_archived_until(p_until timestamptz, p_event_count bigint, p_escalating boolean, p_ceiling bigint) returns jsonb
+language sql stable as $$
+  select jsonb_strip_nulls(jsonb_build_object('archived_until', p_until, 'archived_until_event_count', p_event_count,
+    'archived_until_escalating', nullif(p_escalating, false), 'escalation_ceiling', p_ceiling))
+$$;
+comment on function mesher_archived_until is 'What an archived issue waits for; an empty object for one that waits for nothing.';
+
 -- Fires once per insert, update or delete statement on issues. Only changes people see are recorded. Lock order: the
 -- issues (by the statement), then project_counters by project id; on delete as below.
 create or replace function tg_issues__notify() returns trigger
@@ -175,7 +193,7 @@ declare
   v_deltas bigint[];
 begin
   if tg_op = 'INSERT' then
-    select array_agg(n.project_id order by n.id), array_agg(n.id order by n.id), array_agg('created'::text), array_agg(null::jsonb)
+    select array_agg(n.project_id order by n.id), array_agg(n.id order by n.id), array_agg('created'::text), array_agg(mesher_because())
       into v_project_ids, v_issue_ids, v_actions, v_data from new_rows n;
     select array_agg(x.project_id), array_agg(x.n) into v_delta_projects, v_deltas
       from (select project_id, count(*) as n from new_rows where status = 'unresolved' group by project_id) x;
@@ -194,15 +212,21 @@ begin
           from new_rows n
           join old_rows o on o.project_id = n.project_id and o.id = n.id
          cross join lateral (values
-           (1, case when n.status = o.status then null
+           (1, case when n.status = o.status and (n.status <> 'archived'
+                      or (n.archived_until, n.archived_until_event_count, n.archived_until_escalating)
+                         is not distinct from (o.archived_until, o.archived_until_event_count, o.archived_until_escalating)) then null
                     when n.status = 'unresolved' and n.regressed_at is distinct from o.regressed_at then 'regressed'
+                    when n.status = 'unresolved' and n.escalated_at is distinct from o.escalated_at then 'escalated'
                     else n.status end,
-               jsonb_build_object('from', o.status, 'to', n.status)),
+               jsonb_build_object('from', o.status, 'to', n.status)
+                 || case when n.status = 'archived' then mesher_archived_until(n.archived_until, n.archived_until_event_count, n.archived_until_escalating, n.escalation_ceiling)
+                         else mesher_archived_until(o.archived_until, o.archived_until_event_count, o.archived_until_escalating, o.escalation_ceiling) end),
            (2, case when n.assigned_to is not distinct from o.assigned_to then null
                     when n.assigned_to is null then 'unassigned' else 'assigned' end,
                jsonb_build_object('from', o.assigned_to, 'to', n.assigned_to)),
            (3, case when (n.short_id, n.title, n.culprit, n.level, n.platform)
-                      is distinct from (o.short_id, o.title, o.culprit, o.level, o.platform) then 'updated' end, null)
+                      is distinct from (o.short_id, o.title, o.culprit, o.level, o.platform)
+                      or n.regrouped_at is distinct from o.regrouped_at then 'updated' end, mesher_because())
          ) as c(n, action, data)
          where c.action is not null
       ) c;
@@ -210,8 +234,9 @@ begin
       from (select project_id, 1::bigint as n from new_rows where status = 'unresolved'
             union all select project_id, -1 from old_rows where status = 'unresolved') x;
   else
-    select array_agg(o.project_id order by o.id), array_agg(o.id order by o.id), array_agg('deleted'::text),
-           array_agg(jsonb_build_object('short_id', o.short_id, 'title', left(o.title, 200)) order by o.id)
+    select array_agg(o.project_id order by o.id), array_agg(o.id order by o.id), 
+           array_agg(case when mesher_because() ? 'merged_into' then 'merged' else 'deleted' end),
+           array_agg(coalesce(mesher_because(), '{}') || jsonb_build_object('short_id', o.short_id, 'title', left(o.title, 200)) order by o.id)
       into v_project_ids, v_issue_ids, v_actions, v_data from old_rows o;
     select array_agg(x.project_id), array_agg(x.n) into v_delta_projects, v_deltas
       from (select project_id, -count(*) as n from old_rows where status = 'unresolved' group by project_id) x;
@@ -224,8 +249,7 @@ end $$;
 comment on function tg_issues__notify is 'Records issue changes in issue_activity, keeps project_counters, tells channel mesher.';
 
 -- Fires once per delete statement on issues, after the one above, which takes project_counters as batches do: before any
--- row of an issue. issue_stats is where batches, fold_issue_tags and deletes meet: its row lock waits for who is writing rows
--- of the issue, and who comes later finds none (a batch starts over: ingest_batch, MS001). Nothing else that a batch may
+-- row of an issue. issue_stats is where batches and deletes meet: its row lock waits for who is writing rows of the issue, and who comes later finds none (a batch starts over: ingest_batch, MS001). Nothing else that a batch may
 -- hold is locked before it; otherwise deleting an issue under load is a deadlock. The events, which are most of the work
 -- and which no batch waits for, go first, and what was written meanwhile goes last.
 create or replace function tg_issues__delete_satellites() returns trigger
@@ -235,11 +259,16 @@ begin
   perform from issue_stats s join old_rows o on o.project_id = s.project_id and o.id = s.issue_id
     order by s.project_id, s.issue_id for update of s;
   delete from issue_stats s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
+  -- In the order in which fold_issue_tags locks them.
+  perform from issue_hashes s join old_rows o on o.project_id = s.project_id and o.id = s.issue_id
+    order by s.project_id, s.id for update of s;
+  delete from hash_tags t using issue_hashes s, old_rows o
+   where s.project_id = o.project_id and s.issue_id = o.id and t.project_id = s.project_id and t.hash_id = s.id;
   delete from issue_hashes s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_hourly s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
-  delete from issue_tags s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from issue_users s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   delete from user_feedback s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
+  delete from merged_issues s using old_rows o where s.project_id = o.project_id and s.into_issue_id = o.id;
   delete from events s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   return null;
 end $$;
@@ -254,13 +283,48 @@ begin
 end $$;
 comment on function tg_issues__status_changed_at is 'Keeps issues.status_changed_at true, also for SQL by hand.';
 
+-- The most events that an hour of this issue may have before it counts as a spike, from the hourly counts of the last seven
+-- days: ten times the mean, but twice the busiest hour (else a job that fails every night comes back every night), and
+-- projects.escalation_floor at least. An issue younger than that has its mean of the hours that it has been there.
+create or replace function mesher_escalation_ceiling(p_project_id bigint, p_issue_id bigint, p_first_seen timestamptz) returns bigint
+language sql stable as $$
+  select greatest(p.escalation_floor, 2 * coalesce(max(h.event_count), 0),
+    ceil(10 * coalesce(sum(h.event_count), 0) / least(168, greatest(1, ceil(extract(epoch from now() - p_first_seen) / 3600)))))::bigint
+    from projects p
+    left join issue_hourly h on h.project_id = p.id and h.issue_id = p_issue_id and h.hour > now() - interval '7 days'
+   where p.id = p_project_id
+   group by p.escalation_floor
+$$;
+comment on function mesher_escalation_ceiling is 'Events an hour above which an issue that was archived until it escalates comes back.';
+
+-- Conditions belong to archived issues: they are gone when it is not archived any more. The ceiling is worked out when an
+-- issue is archived until it escalates.
+create or replace function tg_issues__archived() returns trigger
+language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  if new.status <> 'archived' then
+    new.archived_until := null;
+    new.archived_until_event_count := null;
+    new.archived_until_escalating := false;
+  end if;
+  if not new.archived_until_escalating then
+    new.escalation_ceiling := null;
+    new.escalation_ceiling_at := null;
+  elsif new.escalation_ceiling is null then
+    new.escalation_ceiling := mesher_escalation_ceiling(new.project_id, new.id, new.first_seen);
+    new.escalation_ceiling_at := now();
+  end if;
+  return new;
+end $$;
+comment on function tg_issues__archived is 'Keeps what an archived issue waits for consistent, also for SQL by hand.';
+
 -- TRUNCATE has no rows to tell: every project that had issues hears of a bulk change.
 create or replace function tg_issues__truncated() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_project_id bigint;
 begin
-  truncate issue_stats, issue_hashes, issue_hourly, issue_tags, issue_tag_deltas, issue_users, events;
+  truncate issue_stats, issue_hashes, issue_hourly, hash_tags, issue_tag_deltas, issue_users, merged_issues, events;
   for v_project_id in
     update project_counters set unresolved = 0, version = version + 1 where last_short_number > 0 returning project_id
   loop
@@ -276,9 +340,11 @@ create or replace function tg_projects__counters() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   insert into project_counters (project_id) values (new.id) on conflict do nothing;
+  insert into project_new_issues (project_id) values (new.id) on conflict do nothing;
+  insert into project_regroups (project_id) values (new.id) on conflict do nothing;
   return null;
 end $$;
-comment on function tg_projects__counters is 'Gives a new project its row in project_counters.';
+comment on function tg_projects__counters is 'Gives a new project its rows of counters.';
 
 -- The issues of a deleted project go by their foreign key, with what belongs to them; this is the rest.
 create or replace function tg_projects__delete_satellites() returns trigger
@@ -338,6 +404,8 @@ create or replace trigger _900_notify after insert on events
 create or replace trigger _100_status_changed_at before update of status on issues
   for each row when (new.status is distinct from old.status and new.status_changed_at is not distinct from old.status_changed_at)
   execute function tg_issues__status_changed_at();
+create or replace trigger _200_archived before insert or update of status, archived_until, archived_until_event_count, archived_until_escalating on issues
+  for each row execute function tg_issues__archived();
 create or replace trigger _900_notify_insert after insert on issues
   referencing new table as new_rows for each statement execute function tg_issues__notify();
 create or replace trigger _900_notify_update after update on issues

@@ -114,7 +114,15 @@ export interface IssueSummary {
   last_seen: string
   event_count: number
   user_count: number
+  /** Events that came while it was discarded. */
+  dropped_count: number
   status_changed_at: string
+  /** An archived issue comes back at this time, … */
+  archived_until: string | null
+  /** … when event_count reaches this, … */
+  archived_until_event_count: number | null
+  /** … or when it has more events in an hour than it used to. */
+  archived_until_escalating: boolean
 }
 
 interface Data {

@@ -78,6 +78,14 @@ export interface Events {
   xid: Generated<string>;
 }
 
+export interface HashTags {
+  event_count: Int8;
+  hash_id: Int8;
+  key: string;
+  project_id: Int8;
+  value: string;
+}
+
 export interface IssueActivity {
   action: string;
   actor: string;
@@ -94,7 +102,9 @@ export interface IssueHashes {
   components: Json | null;
   created_at: Generated<Timestamp>;
   hash: string;
+  id: Generated<Int8>;
   issue_id: Int8;
+  merged_from: Int8 | null;
   project_id: Int8;
 }
 
@@ -106,14 +116,21 @@ export interface IssueHourly {
 }
 
 export interface Issues {
+  archived_until: Timestamp | null;
+  archived_until_escalating: Generated<boolean>;
+  archived_until_event_count: Int8 | null;
   assigned_to: string | null;
   culprit: string | null;
+  escalated_at: Timestamp | null;
+  escalation_ceiling: Int8 | null;
+  escalation_ceiling_at: Timestamp | null;
   first_seen: Generated<Timestamp>;
   id: Generated<Int8>;
   level: string;
   platform: Generated<string>;
   project_id: Int8;
   regressed_at: Timestamp | null;
+  regrouped_at: Timestamp | null;
   short_id: string;
   status: Generated<string>;
   status_changed_at: Generated<Timestamp>;
@@ -121,6 +138,9 @@ export interface Issues {
 }
 
 export interface IssuesOverview {
+  archived_until: Timestamp | null;
+  archived_until_escalating: boolean | null;
+  archived_until_event_count: Int8 | null;
   assigned_to: string | null;
   culprit: string | null;
   dropped_count: Int8 | null;
@@ -150,8 +170,8 @@ export interface IssueStats {
 export interface IssueTagDeltas {
   counts: number[];
   groups: number[];
+  hash_ids: ArrayType<Int8>;
   id: Generated<Int8>;
-  issue_ids: ArrayType<Int8>;
   pairs: number[];
   project_id: Int8;
   tag_keys: string[];
@@ -159,17 +179,36 @@ export interface IssueTagDeltas {
 }
 
 export interface IssueTags {
-  event_count: Int8;
-  issue_id: Int8;
-  key: string;
-  project_id: Int8;
-  value: string;
+  event_count: Int8 | null;
+  issue_id: Int8 | null;
+  key: string | null;
+  project_id: Int8 | null;
+  value: string | null;
 }
 
 export interface IssueUsers {
   issue_id: Int8;
   project_id: Int8;
   user_key: string;
+}
+
+export interface MergedIssues {
+  assigned_to: string | null;
+  culprit: string | null;
+  dropped_count: Int8;
+  expired_count: Int8;
+  first_seen: Timestamp;
+  into_first_seen: Timestamp;
+  into_issue_id: Int8;
+  issue_id: Int8;
+  last_seen: Timestamp;
+  level: string;
+  merged_at: Generated<Timestamp>;
+  platform: string;
+  project_id: Int8;
+  short_id: string;
+  status: string;
+  title: string;
 }
 
 export interface Organizations {
@@ -201,10 +240,23 @@ export interface ProjectKeys {
   revoked_at: Timestamp | null;
 }
 
+export interface ProjectNewIssues {
+  issues: Generated<number>;
+  minute: Generated<Timestamp>;
+  project_id: Int8;
+}
+
+export interface ProjectRegroups {
+  project_id: Int8;
+  version: Generated<Int8>;
+}
+
 export interface Projects {
   created_at: Generated<Timestamp>;
+  escalation_floor: Generated<number>;
   id: Generated<Int8>;
   name: string;
+  new_issues_per_minute: Generated<number>;
   organization_id: Int8;
   platform: string | null;
   retention_days: Generated<number>;
@@ -244,6 +296,7 @@ export interface DB {
   client_reports: ClientReports;
   event_ids: EventIds;
   events: Events;
+  hash_tags: HashTags;
   issue_activity: IssueActivity;
   issue_hashes: IssueHashes;
   issue_hourly: IssueHourly;
@@ -253,10 +306,13 @@ export interface DB {
   issue_users: IssueUsers;
   issues: Issues;
   issues_overview: IssuesOverview;
+  merged_issues: MergedIssues;
   organizations: Organizations;
   project_counters: ProjectCounters;
   project_hourly: ProjectHourly;
   project_keys: ProjectKeys;
+  project_new_issues: ProjectNewIssues;
+  project_regroups: ProjectRegroups;
   projects: Projects;
   schema_migrations: SchemaMigrations;
   stream_epochs: StreamEpochs;

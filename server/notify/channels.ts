@@ -53,7 +53,11 @@ export const IssueEntry = z.object({
   last_seen: Time,
   event_count: z.int(),
   user_count: z.int(),
+  dropped_count: z.int(),
   status_changed_at: Time,
+  archived_until: Time.nullable(),
+  archived_until_event_count: z.int().nullable(),
+  archived_until_escalating: z.boolean(),
 })
 
 export const ChangeEntry = z.object({

@@ -29,7 +29,8 @@ export function createIssues(db: Db): Issues {
     db
       .selectFrom('issues_overview')
       .select(['id', 'project_id', 'short_id', 'title', 'culprit', 'level', 'platform', 'status', 'assigned_to'])
-      .select(['first_seen', 'event_count', 'user_count', 'status_changed_at'])
+      .select(['first_seen', 'event_count', 'user_count', 'dropped_count', 'status_changed_at'])
+      .select(['archived_until', 'archived_until_event_count', 'archived_until_escalating'])
       .select(sql<Date>`coalesce(last_seen, first_seen)`.as('last_seen'))
       // To the microsecond, which a JavaScript Date would cut: pages must not overlap.
       .select(sql<string>`(extract(epoch from coalesce(last_seen, first_seen)) * 1000000)::bigint`.as('position'))
@@ -79,7 +80,11 @@ interface Row {
   last_seen: Date
   event_count: string | null
   user_count: string | null
+  dropped_count: string | null
   status_changed_at: Date | null
+  archived_until: Date | null
+  archived_until_event_count: string | null
+  archived_until_escalating: boolean | null
   position: string
 }
 
@@ -99,7 +104,11 @@ function summaryFrom(row: Row): IssueSummary {
     last_seen: row.last_seen.toISOString(),
     event_count: Number(row.event_count),
     user_count: Number(row.user_count),
+    dropped_count: Number(row.dropped_count),
     status_changed_at: row.status_changed_at!.toISOString(),
+    archived_until: row.archived_until?.toISOString() ?? null,
+    archived_until_event_count: row.archived_until_event_count === null ? null : Number(row.archived_until_event_count),
+    archived_until_escalating: row.archived_until_escalating!,
   }
 }
 

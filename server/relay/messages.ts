@@ -52,6 +52,7 @@ export function issueChange(projectId: string, cursor: string, entry: ChangeEntr
     first_seen: isoTime(entry.issue.first_seen),
     last_seen: isoTime(entry.issue.last_seen),
     status_changed_at: isoTime(entry.issue.status_changed_at),
+    archived_until: entry.issue.archived_until && isoTime(entry.issue.archived_until),
   }
   const { action, issue_id, actor } = entry
   const text = encode({ type: 'issue', project_id: projectId, action, issue_id, actor, issue, cursor })

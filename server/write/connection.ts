@@ -4,6 +4,7 @@ import pg from 'pg'
 import { connectionConfig, hasState } from '../db/pool.ts'
 import type { ConnectionWatch } from '../db/watch.ts'
 import type { Outcome } from '../ingest/accept.ts'
+import { type BoundHashes, createBoundHashes } from './bound.ts'
 import { encodeBatch, ingestBatch } from './encode.ts'
 import type { Waiting } from './queue.ts'
 
@@ -24,6 +25,7 @@ export interface ConnectionOptions {
   lockTimeout: number
   /** Gives up a connection that the network swallowed: the batch fails as `away` and is written again. */
   watch?: ConnectionWatch | undefined
+  bound?: BoundHashes
 }
 
 /** As text: the array of ids is split here, which costs a tenth of the driver's array parser. */
@@ -32,6 +34,7 @@ const asText = { getTypeParser: () => (value: string) => value }
 export function createWriterConnection(options: ConnectionOptions): WriterConnection {
   let client: pg.Client | null = null
   let pid: number | null = null
+  const bound = options.bound ?? createBoundHashes()
 
   async function connected(): Promise<pg.Client> {
     if (client) return client
@@ -86,34 +89,45 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     projectId: string,
     batch: Waiting[],
     uncounted: Uncounted,
+    written: Hashes,
   ): Promise<Outcome[]> {
     const events = batch.map((waiting) => waiting.event)
-    const values = encodeBatch(projectId, events, uncounted.get(projectId))
-    const { rows } = await on.query<{ r_statuses: string; r_issue_ids: string }>({
+    const values = encodeBatch(projectId, events, {
+      uncounted: uncounted.get(projectId),
+      isBound: (hash) => bound.has(projectId, hash),
+    })
+    const { rows } = await on.query<{ r_statuses: string; r_issue_ids: string; r_overflow: string }>({
       ...ingestBatch,
       values,
       types: asText,
     })
-    const { r_statuses, r_issue_ids } = rows[0]!
+    const { r_statuses, r_issue_ids, r_overflow } = rows[0]!
+    // Those of a batch with overflow are learned from the next one: which were bound is not worth telling apart.
+    if (r_overflow === '{}') written.set(projectId, new Set(events.flatMap((event) => event.hashes)))
     const issueIds = r_issue_ids.slice(1, -1).split(',')
     return issueIds.map((id, index) => outcomeFrom(r_statuses[index], id === 'NULL' ? null : id))
   }
 
-  async function writeProjects(on: pg.Client, batch: Waiting[], uncounted: Uncounted): Promise<Outcome[]> {
+  async function writeProjects(
+    on: pg.Client,
+    batch: Waiting[],
+    uncounted: Uncounted,
+    written: Hashes,
+  ): Promise<Outcome[]> {
     const byProject = new Map<string, Waiting[]>()
     for (const waiting of batch) {
       const group = byProject.get(waiting.project_id)
       if (group) group.push(waiting)
       else byProject.set(waiting.project_id, [waiting])
     }
-    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch, uncounted)
+    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch, uncounted, written)
     const outcomes = new Map<Waiting, Outcome>()
     await on.query('begin')
     try {
       // The same order in every batch, so that two batches never wait for each other.
       for (const [projectId, group] of [...byProject].sort(([a], [b]) => Number(a) - Number(b))) {
-        const written = await writeProject(on, projectId, group, uncounted)
-        for (const [index, outcome] of written.entries()) outcomes.set(group[index]!, outcome)
+        const stored = await writeProject(on, projectId, group, uncounted, written)
+        for (const [index, outcome] of stored.entries()) outcomes.set(group[index]!, outcome)
       }
       await on.query('commit')
     } catch (error) {
@@ -134,9 +148,12 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       const uncounted: Uncounted = new Map()
       for (;;) {
         try {
-          return await watched(await connected(), (on) => writeProjects(on, batch, uncounted))
+          const written: Hashes = new Map()
+          const outcomes = await watched(await connected(), (on) => writeProjects(on, batch, uncounted, written))
+          for (const [projectId, hashes] of written) bound.add(projectId, hashes)
+          return outcomes
         } catch (error) {
-          if (learnUncounted(error, uncounted)) continue
+          if (learnUncounted(error, uncounted) || forgetUnbound(error, bound)) continue
           if (!hasState(error)) abandon()
           throw error
         }
@@ -158,6 +175,19 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
 
 /** By project: numbers of the events of a batch that are not stored, repeats mostly, whose tags must not be counted. */
 type Uncounted = Map<string, number[]>
+
+/** By project: hashes that are bound once the transaction is committed. */
+type Hashes = Map<string, Set<string>>
+
+/** True when PostgreSQL said which hashes are not bound (any more): the batch is written again with what they are of. */
+function forgetUnbound(error: unknown, bound: BoundHashes): boolean {
+  const { code, detail } = error as { code?: unknown; detail?: unknown }
+  if (code !== 'MS004' || typeof detail !== 'string') return false
+  const [projectId = '', hashes = ''] = detail.replaceAll('-', '').split(':')
+  const wrong = hashes.split(',').filter((hash) => bound.has(projectId, hash))
+  bound.forget(projectId, wrong)
+  return wrong.length > 0
+}
 
 /** True when PostgreSQL said which they are, and it was not known: the batch is written again without their tags. */
 function learnUncounted(error: unknown, uncounted: Uncounted): boolean {

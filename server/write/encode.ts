@@ -9,12 +9,22 @@ const epoch2000 = 946_684_800_000
 
 export const ingestBatch = {
   name: 'ingest_batch',
-  text: 'select r_statuses, r_issue_ids::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)',
+  text: 'select r_statuses, r_issue_ids::text, r_overflow::text from ingest_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)',
 }
 
-/** `uncounted`: 1-based numbers of events whose tags are left out, see db/ingest_batch.sql. */
-export function encodeBatch(projectId: string, events: Event[], uncounted: number[] = []): (string | Buffer | null)[] {
-  const { hashes, components, groups } = groupsOf(events)
+export interface EncodeOptions {
+  /** 1-based numbers of events whose tags are left out, see db/ingest_batch.sql. */
+  uncounted?: number[] | undefined
+  /** Whether this hash is bound to an issue already: then it is not said again what it is of. */
+  isBound?: ((hash: string) => boolean) | undefined
+}
+
+export function encodeBatch(
+  projectId: string,
+  events: Event[],
+  { uncounted = [], isBound = () => false }: EncodeOptions = {},
+): (string | Buffer | null)[] {
+  const { hashes, components, groups, others } = groupsOf(events, isBound)
   const tags = countTags(events, groups, new Set(uncounted))
   return [
     projectId,
@@ -45,21 +55,45 @@ export function encodeBatch(projectId: string, events: Event[], uncounted: numbe
     intArray(uncounted),
     events[0]?.grouping_algo ?? null,
     bufferArray(oids.json, components),
+    uuidArray(others.map((other) => other.hash)),
+    intArray(others.map((other) => other.group)),
+    bufferArray(
+      oids.json,
+      others.map((other) => other.components),
+    ),
   ]
 }
 
-/** Each hash once, with what it is of, and the 1-based number of each event's. */
-function groupsOf(events: Event[]): { hashes: string[]; components: Buffer[]; groups: number[] } {
+interface Other {
+  group: number
+  /** Null where an event of the group has one hash only. */
+  hash: string | null
+  components: Buffer | null
+}
+
+/**
+ * Each first hash once, with what it is of, the 1-based number of each event's, and the pairs with second hashes, in the order of
+ * events. What is bound already is left out.
+ */
+function groupsOf(events: Event[], isBound: (hash: string) => boolean) {
   const numbers = new Map<string, number>()
-  const components: Buffer[] = []
+  const components: (Buffer | null)[] = []
+  const others: Other[] = []
+  const pairs = new Set<string>()
   const groups = events.map((event) => {
-    const hash = event.hashes[0]!
-    const known = numbers.get(hash)
-    if (known !== undefined) return known
-    numbers.set(hash, numbers.size + 1)
-    return components.push(Buffer.from(event.components[0]!))
+    const [first, second = null] = event.hashes as [string, string?]
+    let group = numbers.get(first)
+    if (group === undefined) {
+      group = components.push(isBound(first) ? null : Buffer.from(event.components[0]!))
+      numbers.set(first, group)
+    }
+    const unsaid = components[group - 1] !== null || (second !== null && !isBound(second))
+    if (unsaid && pairs.size < pairs.add(`${first}${second}`).size) {
+      others.push({ group, hash: second, components: second === null ? null : Buffer.from(event.components[1]!) })
+    }
+    return group
   })
-  return { hashes: [...numbers.keys()], components, groups }
+  return { hashes: [...numbers.keys()], components, groups, others }
 }
 
 /** Header of a one-dimensional array, then room for `bytes` of elements. An empty array has no dimension. */
@@ -88,24 +122,25 @@ export function textArray(values: (string | null)[]): Buffer {
   return buffer
 }
 
-export function bufferArray(oid: number, values: Buffer[]): Buffer {
-  const total = values.reduce((sum, value) => sum + value.length + 4, 0)
-  const { buffer, start } = arrayBuffer(oid, values.length, total, false)
+export function bufferArray(oid: number, values: (Buffer | null)[]): Buffer {
+  const total = values.reduce((sum, value) => sum + (value?.length ?? 0) + 4, 0)
+  const { buffer, start } = arrayBuffer(oid, values.length, total, values.includes(null))
   let at = start
   for (const value of values) {
-    at = buffer.writeInt32BE(value.length, at)
-    at += value.copy(buffer, at)
+    at = buffer.writeInt32BE(value === null ? -1 : value.length, at)
+    if (value !== null) at += value.copy(buffer, at)
   }
   return buffer
 }
 
 /** From 32 hex digits each. */
-export function uuidArray(values: string[]): Buffer {
-  const { buffer, start } = arrayBuffer(oids.uuid, values.length, values.length * 20, false)
+export function uuidArray(values: (string | null)[]): Buffer {
+  const nulls = values.filter((value) => value === null).length
+  const { buffer, start } = arrayBuffer(oids.uuid, values.length, values.length * 20 - nulls * 16, nulls > 0)
   let at = start
   for (const value of values) {
-    at = buffer.writeInt32BE(16, at)
-    at += buffer.write(value, at, 'hex')
+    at = buffer.writeInt32BE(value === null ? -1 : 16, at)
+    if (value !== null) at += buffer.write(value, at, 'hex')
   }
   return buffer
 }

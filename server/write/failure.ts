@@ -11,7 +11,7 @@ import { hasState } from '../db/pool.ts'
 
 export type Failure = 'away' | 'retry' | 'blocked' | 'data' | 'no_partition' | 'no_project' | 'unknown'
 
-const retry = new Set(['40001', '40P01', 'MS001'])
+const retry = new Set(['40001', '40P01', 'MS001', 'MS004'])
 const awayClasses = new Set(['08', '53', '57', '58'])
 const dataClasses = new Set(['22', '23', '54'])
 

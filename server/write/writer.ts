@@ -15,6 +15,7 @@ import type { Outcome, Writer } from '../ingest/accept.ts'
 import type { Log } from '../log.ts'
 import type { Service } from '../service.ts'
 import { type Blocker, type BlockingSession, createBlocked, settle } from './blocked.ts'
+import { createBoundHashes } from './bound.ts'
 import { createWriterConnection, type WriterConnection } from './connection.ts'
 import { failureOf } from './failure.ts'
 import { createQueue, type Waiting } from './queue.ts'
@@ -67,6 +68,7 @@ interface Slot {
 export function createWriter(options: WriterOptions): BatchWriter {
   const { log } = options
   const limits = { ...defaults, ...options.limits }
+  const bound = createBoundHashes()
   const queue = createQueue({ events: limits.queueEvents, bytes: limits.queueBytes, projectShare: limits.projectShare })
   const slots: Slot[] = Array.from({ length: options.connections }, (_, index) => ({
     connection: connection(`mesher writer ${index + 1}`, limits.lockTimeout),
@@ -99,7 +101,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
 
   function connection(applicationName: string, lockTimeout: number) {
     const { databaseUrl, watch } = options
-    return createWriterConnection({ databaseUrl, applicationName, lockTimeout, watch })
+    return createWriterConnection({ databaseUrl, applicationName, lockTimeout, watch, bound })
   }
 
   const now = () => performance.now()

@@ -49,7 +49,11 @@ const IssueSummary = z.strictObject({
   last_seen: Time,
   event_count: z.number(),
   user_count: z.number(),
+  dropped_count: z.number(),
   status_changed_at: Time,
+  archived_until: Time.nullable(),
+  archived_until_event_count: z.number().nullable(),
+  archived_until_escalating: z.boolean(),
 })
 const EventSummary = z.strictObject({
   id: Hex,

@@ -77,7 +77,10 @@ const counts: Record<string, [string, string]> = {
     'select project_id, issue_id, user_key from issue_users',
     'select distinct project_id, issue_id, user_key from events where user_key is not null',
   ],
-  issue_hashes: ['select project_id, issue_id from issue_hashes', 'select project_id, issue_id from issue_stats'],
+  issue_hashes: [
+    'select distinct project_id, issue_id from issue_hashes',
+    'select project_id, issue_id from issue_stats',
+  ],
   event_ids: ['select project_id, id from events', 'select project_id, event_id from event_ids'],
   project_counters: [
     'select project_id, unresolved from project_counters',
