@@ -17,6 +17,13 @@ const months = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', '
 const longMonths = 'january february march april may june july august september october november december'.split(' ')
 const dayNames = new Set([...days, ...longDays])
 const monthNames = new Set([...months, ...longMonths])
+const beginnings = new Set([...days, ...months].map((name) => beginningAt(name, 0)))
+
+/** The first three letters in one number: nearly all words are known by it not to be dates. */
+function beginningAt(text: string, at: number): number {
+  const [a, b, c] = [text.charCodeAt(at), text.charCodeAt(at + 1), text.charCodeAt(at + 2)]
+  return ((a | 0x20) << 16) | ((b | 0x20) << 8) | (c | 0x20)
+}
 
 /** A date, a time, or both, that begins with a digit. */
 export function dateAtDigit(text: string, at: number): number {
@@ -84,6 +91,7 @@ function clock(text: string, at: number, first: number): number {
 
 /** `Mon, 02 Jan 2006 15:04:05 GMT`, `Mon Jan  2 15:04:05 2006`, `Jan 2, 2006`. */
 export function dateAtLetter(text: string, at: number): number {
+  if (!beginnings.has(beginningAt(text, at))) return 0
   const day = nameEnd(text, at, dayNames)
   let from = at
   if (day !== 0) {

@@ -5,13 +5,17 @@
 
 import { cut } from '../values.ts'
 import { emailAt, hostAt, ip4At, ip6At, macAt, nameRunEnd, urlAt } from './addresses.ts'
-import { isAlphanumeric, isDigit, isHex, wordAt } from './characters.ts'
+import { isAlphanumeric, isDigit, wordAt } from './characters.ts'
 import { dateAtDigit, dateAtLetter } from './dates.ts'
 import { durationAt, hexAt, idAt, numberAt, tokenAt, traceAt, uuidAt } from './identifiers.ts'
 
 const maxLength = 1024
 const colon = 0x3a
+const comma = 0x2c
+const dash = 0x2d
+const dot = 0x2e
 const equals = 0x3d
+const space = 0x20
 
 export function parameterised(text: string): string {
   const short = firstLines(text)
@@ -112,21 +116,30 @@ function createScan(text: string): Scan {
       else if (found(end)) return '<id>'
     }
     const digit = isDigit(code)
-    if (isHex(code)) {
-      if (here.hex && next === 0x2d) {
-        if (found(uuidAt(text, at))) return '<uuid>'
-        if (found(traceAt(text, at))) return '<trace>'
+    const length = here.end - at
+    // Each is tried only where the first word leaves it possible: most words are words.
+    if (here.hex) {
+      if (next === dash) {
+        if (length === 8 && found(uuidAt(text, at))) return '<uuid>'
+        if ((length === 2 || length === 32) && found(traceAt(text, at))) return '<trace>'
       }
-      if (digit && found(dateAtDigit(text, at))) return '<date>'
-      if (here.end - at === 2 && found(macAt(text, at))) return '<mac>'
-      if (digit && next === 0x2e && found(ip4At(text, at))) return '<ip>'
-      if (here.hex && next === colon && found(ip6At(text, at))) return '<ip>'
+      if (length === 2 && found(macAt(text, at))) return '<mac>'
     }
-    if (!digit && found(dateAtLetter(text, at))) return '<date>'
-    if (at >= noHostUntil) {
+    if (digit) {
+      if (found(dateAtDigit(text, at))) return '<date>'
+      if (next === dot && found(ip4At(text, at))) return '<ip>'
+    } else if (next === space || next === comma) {
+      if (found(dateAtLetter(text, at))) return '<date>'
+    }
+    if (here.hex && next === colon && found(ip6At(text, at))) return '<ip>'
+    if ((next === dot || next === dash) && at >= noHostUntil) {
       const end = hostAt(text, at)
       if (end < 0) noHostUntil = -end
       else if (found(end)) return '<host>'
+    }
+    if (here.digits === 0) {
+      scan.end = here.end
+      return null
     }
     if (digit && found(durationAt(text, at))) return '<dur>'
     if (found(hexAt(text, at, here))) return '<hex>'
