@@ -26,6 +26,7 @@ import type { Notification } from './notify/channels.ts'
 import { createListener } from './notify/listener.ts'
 import { createClientReports } from './read/client-reports.ts'
 import { createFeedback } from './read/feedback.ts'
+import { createGroupings } from './read/grouping.ts'
 import { createIssues } from './read/issues.ts'
 import { createRelay } from './relay/relay.ts'
 import { createReplay } from './relay/replay.ts'
@@ -227,6 +228,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
         issues: createIssues(db),
         feedback: createFeedback(db),
         clientReports: createClientReports(db),
+        groupings: createGroupings(db),
         act: (action, act) => actOnIssue(db, action, act),
       }),
       tokens.authenticate,

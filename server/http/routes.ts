@@ -6,6 +6,7 @@ import { AppError } from '../errors.ts'
 import { levels, statuses } from '../protocol.ts'
 import type { ClientReports } from '../read/client-reports.ts'
 import type { FeedbackReader } from '../read/feedback.ts'
+import type { Groupings } from '../read/grouping.ts'
 import type { Issues } from '../read/issues.ts'
 import { type Act, type IssueActionName, issueActions } from '../triage/issues.ts'
 import { type ApiRoute, route } from './api.ts'
@@ -15,12 +16,19 @@ export interface ApiDeps {
   issues: Issues
   feedback: FeedbackReader
   clientReports: ClientReports
+  groupings: Groupings
   act(action: IssueActionName, act: Act): Promise<number>
 }
 
 const Id = z.string().regex(/^[1-9][0-9]{0,17}$/, 'an id is a positive number')
 const IssueParams = z.object({ id: Id })
 const ProjectParams = z.object({ project: z.string().min(1).max(64) })
+const EventParams = z.object({
+  project: z.string().min(1).max(64),
+  event: z
+    .string()
+    .regex(/^[0-9a-fA-F]{32}$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, 'an event id is 32 hex digits'),
+})
 const Nothing = z.strictObject({})
 const ListQuery = z.strictObject({
   status: z.enum(statuses).optional(),
@@ -45,7 +53,7 @@ const Assign = z.strictObject({ assigned_to: Name.nullable() })
 
 const noIssue = () => new AppError('not_found', 'There is no such issue, or this token may not see it')
 
-export function apiRoutes({ tokens, issues, feedback, clientReports, act }: ApiDeps): ApiRoute[] {
+export function apiRoutes({ tokens, issues, groupings, feedback, clientReports, act }: ApiDeps): ApiRoute[] {
   async function issueOf(access: Parameters<ApiRoute['handle']>[0], id: string) {
     const projects = await tokens.projects(access)
     const issue = await issues.find(
@@ -97,6 +105,29 @@ export function apiRoutes({ tokens, issues, feedback, clientReports, act }: ApiD
       params: IssueParams,
       query: Nothing,
       handle: (access, { params }) => issueOf(access, params.id),
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/issues/:id/hashes',
+      summary: 'What makes events belong to an issue',
+      params: IssueParams,
+      query: PageQuery,
+      async handle(access, { params, query }) {
+        const issue = await issueOf(access, params.id)
+        return groupings.hashes(issue.project_id, issue.id, query)
+      },
+    }),
+    route({
+      method: 'get',
+      path: '/api/v1/projects/:project/events/:event/grouping',
+      summary: 'Why an event belongs to its issue',
+      params: EventParams,
+      query: Nothing,
+      async handle(access, { params }) {
+        const grouping = await groupings.ofEvent((await tokens.project(access, params.project)).id, params.event)
+        if (!grouping) throw new AppError('not_found', 'There is no such event in this project')
+        return grouping
+      },
     }),
     route({
       method: 'get',
