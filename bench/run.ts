@@ -12,7 +12,7 @@ import { footprintNode, footprintPostgres, startFresh, startUsed } from './footp
 import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebsocket } from './ingest.ts'
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
-import { parseEvents } from './parse.ts'
+import { groupEvents, parseEvents } from './parse.ts'
 import { triggersCost, writeBatches } from './write.ts'
 
 const benches: Record<string, Bench> = {
@@ -32,6 +32,7 @@ const benches: Record<string, Bench> = {
   'parse.event_1k5': parseEvents('small'),
   'parse.event_12k': parseEvents('large'),
   'parse.event_12k_scrubbed': parseEvents('scrubbed'),
+  'parse.grouping': groupEvents,
   'start.fresh': startFresh,
   'start.used': startUsed,
   'footprint.node': footprintNode,
