@@ -41,7 +41,7 @@ const names = [
 export function startFaults({ world, fleet, story, seed, every, only, spare }: FaultsOptions): Faults {
   const { database } = world
   const mortal = spare ? fleet.slots.slice(0, -1) : fleet.slots
-  let stopping = false
+  const life = new AbortController()
 
   const terminate = (which: string, most: number) =>
     database.sql(
@@ -221,12 +221,12 @@ export function startFaults({ world, fleet, story, seed, every, only, spare }: F
   async function run(random: Random): Promise<void> {
     const known = Object.keys(faults).filter((name) => !only || only.includes(name))
     // All of them, in another order each time.
-    for (let due: string[] = []; !stopping; ) {
+    for (let due: string[] = []; !life.signal.aborted; ) {
       if (due.length === 0) due = random.shuffled(known)
       const name = due.pop()
       if (name === undefined) return
-      await delay(random.below(every) + every / 2)
-      if (stopping) return
+      await delay(random.below(every) + every / 2, undefined, { signal: life.signal }).catch(() => {})
+      if (life.signal.aborted) return
       story.note('fault', name)
       counts[name] = (counts[name] ?? 0) + 1
       await faults[name]!(random)
@@ -240,7 +240,7 @@ export function startFaults({ world, fleet, story, seed, every, only, spare }: F
   return {
     counts,
     async stop() {
-      stopping = true
+      life.abort()
       await running
     },
   }

@@ -22,7 +22,7 @@ const kinds = {
   },
   // Longer than anybody wants to wait for a fault to be over, so that most of the time events flow.
   soak: {
-    ...{ seconds: 600, round: 60, rate: 300, clients: 24, faultEvery: 30_000, handEvery: 2_000 },
+    ...{ seconds: 600, round: 120, rate: 300, clients: 24, faultEvery: 30_000, handEvery: 2_000 },
     ...{ fsync: true, smallDisk: false, spare: true },
   },
 }
