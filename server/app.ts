@@ -277,7 +277,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     createTagFolder(pool, log),
     writer,
     reports,
-    createMaintenance(databaseUrl, log),
+    createMaintenance(databaseUrl, log, watch),
     front,
   ]
   const all = services(parts, log)

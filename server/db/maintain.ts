@@ -6,12 +6,17 @@ import pg from 'pg'
 import type { Log } from '../log.ts'
 import type { Service } from '../service.ts'
 import { connectionConfig } from './pool.ts'
+import type { ConnectionWatch } from './watch.ts'
 
 const hour = 3_600_000
 /** How long a client may send an event again and have it counted once. */
 const eventIdsKept = '72 hours'
 
-export function createMaintenance(databaseUrl: string, log: Log): Service & { run(): Promise<void> } {
+export function createMaintenance(
+  databaseUrl: string,
+  log: Log,
+  watch?: ConnectionWatch,
+): Service & { run(): Promise<void> } {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
 
@@ -20,6 +25,8 @@ export function createMaintenance(databaseUrl: string, log: Log): Service & { ru
     client.on('error', () => {})
     await client.connect()
     try {
+      await watch?.introduce(client)
+      watch?.busy(client)
       await client.query(
         "select ensure_event_partitions((now() at time zone 'UTC')::date - 1, (now() at time zone 'UTC')::date + 7)",
       )
@@ -28,6 +35,7 @@ export function createMaintenance(databaseUrl: string, log: Log): Service & { ru
       await client.query(`delete from event_ids where received_at < now() - interval '${eventIdsKept}'`)
       await deleteOldReports(client)
     } finally {
+      watch?.idle(client)
       await client.end()
     }
   }

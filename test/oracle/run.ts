@@ -17,12 +17,12 @@ import { createOracle } from './oracle.ts'
 
 const kinds = {
   oracle: {
-    ...{ seconds: 90, round: 30, rate: 100, clients: 24, faultEvery: 300, handEvery: 200 },
+    ...{ seconds: 90, round: 30, rate: 100, servers: 3, clients: 24, faultEvery: 300, handEvery: 200 },
     ...{ fsync: false, smallDisk: true, spare: false },
   },
   // Longer than anybody wants to wait for a fault to be over, so that most of the time events flow.
   soak: {
-    ...{ seconds: 600, round: 120, rate: 300, clients: 24, faultEvery: 30_000, handEvery: 2_000 },
+    ...{ seconds: 600, round: 120, rate: 300, servers: 2, clients: 16, faultEvery: 30_000, handEvery: 2_000 },
     ...{ fsync: true, smallDisk: false, spare: true },
   },
 }
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
     const oracle = await createOracle(scope, {
       ...kind,
       seed,
-      servers: number('servers', 3),
+      servers: number('servers', kind.servers),
       clients: number('clients', kind.clients),
       rate: number('rate', kind.rate),
       smallDisk: kind.smallDisk || values['small-disk'],

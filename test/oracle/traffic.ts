@@ -170,7 +170,7 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
   function event(project: Project, random: Random): SentEvent {
     // Sixteen bytes from the seed: ids are the same in every run of it.
     const event_id = random.hex(32)
-    const number = random.below(20) === 0 ? 1_000 + random.below(100_000) : random.below(issuesOfProject)
+    const number = random.below(100) === 0 ? 1_000 + random.below(100_000) : random.below(issuesOfProject)
     const environment = random.pick(environments)
     const title = `issue ${number}`
     sent.set(event_id, { project_id: project.id, title })
