@@ -18,6 +18,8 @@ export interface ListenerState {
   silent_ms: number
   /** Milliseconds that the last heartbeat took through the database. */
   lag_ms: number
+  /** Why there is no connection yet. */
+  problem: string | null
 }
 
 export interface Listener extends Service {
@@ -42,6 +44,8 @@ export interface ListenerOptions {
  * database has not committed means nothing, and turns instead of time forgive a process that was stopped for a while.
  */
 const deafAfter = 3
+/** Milliseconds for a connection to be made. pg and pg-listen have time-outs, but neither promises an end in all cases. */
+const connectWithin = 15_000
 
 export function createListener(options: ListenerOptions): Listener {
   const { log } = options
@@ -59,6 +63,7 @@ export function createListener(options: ListenerOptions): Listener {
   let timer: NodeJS.Timeout | undefined
   let rebuilding: Promise<void> | undefined
   let wake = () => {}
+  let problem: string | null = null
 
   async function connect(): Promise<void> {
     const fresh = pgListen.default(
@@ -68,16 +73,21 @@ export function createListener(options: ListenerOptions): Listener {
     subscriber = fresh
     fresh.events.on('error', (error) => lost(fresh, error.message))
     fresh.notifications.on(channel, receive)
-    await fresh.connect()
-    await fresh.listenTo(channel)
+    await within(connectWithin, listen(fresh))
     if (stopped) return close(fresh)
     // Lost between the answer and here: without this nobody would build it anew.
     if (subscriber !== fresh) throw new Error('the connection was lost while it was made')
     connected = true
+    problem = null
     heardAt = performance.now()
     unheard.clear()
     log.info('listener.connected')
     options.onConnected()
+  }
+
+  async function listen(fresh: Subscriber) {
+    await fresh.connect()
+    await fresh.listenTo(channel)
   }
 
   function receive(payload: string) {
@@ -115,6 +125,7 @@ export function createListener(options: ListenerOptions): Listener {
         await connect()
       } catch (error) {
         log.debug('listener.connect_failed', { error })
+        problem = error instanceof Error ? error.message : String(error)
         const failed = subscriber
         subscriber = null
         if (failed) close(failed)
@@ -173,6 +184,15 @@ export function createListener(options: ListenerOptions): Listener {
       connected,
       silent_ms: Math.round(performance.now() - heardAt),
       lag_ms: Math.round(lag * 10) / 10,
+      problem,
     }),
   }
+}
+
+function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${milliseconds} ms`)), milliseconds)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }
