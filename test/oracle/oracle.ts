@@ -40,6 +40,7 @@ export interface Summary {
   gaps: number
   resyncs: number
   faults: Record<string, number>
+  rest: Record<string, number>
 }
 
 export interface Oracle {
@@ -158,11 +159,20 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
       for (const client of clients) client.disturb()
       const faults = startFaults({ ...mine, every: options.faultEvery, only: options.faults, spare: options.spare })
       await delay(ms)
-      await faults.stop()
-      await hands.stop()
-      await running.finish(patience).catch((error: Error) => fail([...story.wrongs, error.message]))
-      await settled()
-      const problems = await databaseProblems(world, running)
+      // Seconds that each took to come to rest.
+      const rest: Record<string, number> = {}
+      async function timed<T>(what: string, work: Promise<T>): Promise<T> {
+        const began = performance.now()
+        const done = await work
+        rest[what] = Math.round((performance.now() - began) / 100) / 10
+        return done
+      }
+      await timed('faults', faults.stop())
+      await timed('hands', hands.stop())
+      const answered = running.finish(patience).catch((error: Error) => fail([...story.wrongs, error.message]))
+      await timed('traffic', answered)
+      await timed('clients', settled())
+      const problems = await timed('verdict', databaseProblems(world, running))
       if (problems.length + story.wrongs.length > 0) fail([...story.wrongs, ...problems])
       traffic = null
       const sum = (what: keyof Client['counts']) =>
@@ -174,6 +184,7 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
         gaps: sum('gaps'),
         resyncs: sum('resyncs'),
         faults: faults.counts,
+        rest,
       }
     },
   }
