@@ -22,6 +22,8 @@ interface Migration {
 /** Throws an Error with one clear line when the server is too old, or the database belongs to a newer Mesher. */
 export async function migrate(databaseUrl: string, log: Log): Promise<void> {
   const client = new pg.Client(connectionConfig(databaseUrl, 'mesher migrate'))
+  // What ends it is told by the next query; without a listener it would end the process without a word to its user.
+  client.on('error', () => {})
   await client.connect()
   try {
     await refuseOldServer(client)

@@ -29,6 +29,8 @@ export async function query<R extends pg.QueryResultRow>(
   values: unknown[] = [],
 ): Promise<R[]> {
   const client = new pg.Client({ connectionString: url })
+  // One that is ended between two steps is told by the next; without a listener it would end the process.
+  client.on('error', () => {})
   await client.connect()
   try {
     return (await client.query<R>(text, values)).rows
