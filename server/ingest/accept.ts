@@ -9,7 +9,7 @@ import { type Envelope, type EnvelopeItem, parseEnvelope } from './envelope.ts'
 import { type Event, type EventContext, parseEvent, type Sender } from './event.ts'
 import { type Dropped, droppedFrom, keepUseful, sortItems } from './items.ts'
 import { eventTooLarge, sentIdFrom } from './json.ts'
-import type { Discarded, Feedback } from './reports.ts'
+import { type Discarded, type Feedback, scrubbedFeedback } from './reports.ts'
 import { createScrubber, type Scrubber, type ScrubSettings } from './scrub.ts'
 import type { SecurityReports } from './security.ts'
 
@@ -151,6 +151,12 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
     return event(key, bytes, from).catch((error) => rejected(error, sentIdFrom(bytes)))
   }
 
+  async function report(key: ProjectKey, { feedback, ...rest }: Reports): Promise<void> {
+    const scrubber = scrubberOf(await latest(key))
+    const scrubbed = feedback.map((said) => scrubbedFeedback(said, (text) => scrubber.text(text)))
+    await reports.add(key.project_id, { ...rest, feedback: scrubbed })
+  }
+
   async function envelope(key: ProjectKey, { header, items }: Envelope, from?: Sender): Promise<Stored | null> {
     // One that cannot be read is nothing that this request relies on.
     const named = dsnFrom(header.dsn)
@@ -159,7 +165,7 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
     const received_at = now()
     const { event: first, reports: found, dropped } = sortItems(items, { received_at, event_id: header.event_id })
     for (const item of dropped) countDropped(droppedFrom(item))
-    const reported = found === null ? null : reports.add(key.project_id, { received_at, ...found })
+    const reported = found === null ? null : report(key, { received_at, ...found })
     if (first === null) {
       await reported
       return null

@@ -127,6 +127,21 @@ export function feedbackFrom(payload: Buffer, context: FeedbackContext): Feedbac
   return { id, ...said, received_at: context.received_at }
 }
 
+/** Name and address are what a person gave to be answered: of these only the name is read for secrets. */
+export function scrubbedFeedback(said: Feedback, scrub: (text: string) => string): Feedback {
+  return {
+    ...said,
+    name: said.name && scrub(said.name),
+    email: said.email && !isAddress(said.email) ? scrub(said.email) : said.email,
+    message: scrub(said.message),
+    url: said.url && scrub(said.url),
+  }
+}
+
+function isAddress(text: string): boolean {
+  return /^[^\s@:/]{1,64}@[^\s@:/]{1,190}$/.test(text)
+}
+
 function textOf(value: unknown, most: number): string | null {
   const text = textFrom(value, most)
   return text === null ? null : cut(storable(text), most)

@@ -504,6 +504,23 @@ test('client reports, user reports and feedback are kept, with an event or alone
   )
 })
 
+test('what people write is scrubbed, and their address is not', async (t) => {
+  const app = await open(t)
+  const feedback = {
+    message: 'I cannot pay with 4111 1111 1111 1111',
+    contact_email: 'ada@example.com',
+    name: 'Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U',
+    url: 'https://ada:hunter2@shop.example.com/?token=hunter2hunter2',
+  }
+  const body = `{}\n{"type":"feedback"}\n${JSON.stringify({ contexts: { feedback } })}\n`
+  assert.equal((await post(app.port, `/api/42/envelope/?sentry_key=${key}`, body)).status, 200)
+  const [said] = app.reports[0]!.feedback
+  assert.equal(said!.email, 'ada@example.com')
+  const text = JSON.stringify(said)
+  for (const secret of ['4111', 'hunter2', 'dozjgNryP4']) assert.ok(!text.includes(secret), text)
+  assert.match(said!.message, /^I cannot pay with /)
+})
+
 test('the store door takes events as JSON and as base64 of zlib', async (t) => {
   const app = await open(t)
   const path = `/api/42/store/?sentry_key=${key}`
