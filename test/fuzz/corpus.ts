@@ -33,6 +33,31 @@ export const eventValues: unknown[] = [
   { threads: { values: [{ crashed: true, stacktrace: { frames: [{ function: 'f', filename: 'f.js' }] } }] } },
 ]
 
+export const securityReports: unknown[] = [
+  {
+    'csp-report': {
+      'document-uri': 'https://shop.example.com/cart',
+      referrer: '',
+      'violated-directive': "script-src 'self'",
+      'effective-directive': 'script-src',
+      'original-policy': "default-src 'self'",
+      'blocked-uri': 'https://evil.example.com/x.js',
+      'status-code': 200,
+    },
+  },
+  [
+    {
+      type: 'csp-violation',
+      age: 1,
+      url: 'https://a/',
+      user_agent: 'x',
+      body: { effectiveDirective: 'img-src', blockedURL: 'inline' },
+    },
+    { type: 'deprecation', body: {} },
+  ],
+  { 'expect-ct-report': { hostname: 'a' } },
+]
+
 export const notificationValues: unknown[] = [
   {
     project_id: '1',

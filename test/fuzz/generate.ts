@@ -2,7 +2,16 @@
 
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { createRandom, type Random } from '../support/random.ts'
-import { clientMessages, credentials, cursors, envelopes, events, eventValues, notificationValues } from './corpus.ts'
+import {
+  clientMessages,
+  credentials,
+  cursors,
+  envelopes,
+  events,
+  eventValues,
+  notificationValues,
+  securityReports,
+} from './corpus.ts'
 import { mutatedBytes, mutatedJson, mutatedJsonBytes, mutatedText } from './mutate.ts'
 
 /** The randomness of one case of a run: each can be repeated without those before it. */
@@ -37,6 +46,11 @@ export function envelopeBytes(random: Random): Buffer {
   const parts: Buffer[] = [line(headers)]
   for (let n = random.below(4); n > 0; n--) parts.push(line(itemHeaders), eventBytes(random))
   return joined(parts, Buffer.from(random.pick(['\n', '\n', '\n', '\r\n', '\n\n'])))
+}
+
+/** `/security/` takes a report, or a list of reports. */
+export function reportBytes(random: Random): Buffer {
+  return mutatedJsonBytes(random, random.pick(securityReports))
 }
 
 export function arrayBytes(random: Random): Buffer {

@@ -123,12 +123,17 @@ function read<T extends z.ZodType>(schema: T, text: string): z.output<T> {
 export const serverMessage = (text: string): ServerFrame => read(ServerMessage, text)
 export const ingestReply = (text: string): IngestReply => read(IngestReply, text)
 
-export type Door = 'envelope' | 'store' | 'events' | 'bulk'
+export type Door = 'envelope' | 'store' | 'events' | 'bulk' | 'security' | 'tunnel'
 
 /** The ids that were answered as accepted. */
 export function acceptedBy(door: Door, { status, body }: RawAnswer): string[] {
   assert.ok(status < 500, `${status} ${body}`)
-  if (door === 'envelope' || door === 'store') {
+  if (door === 'security') {
+    if (status !== 200) return refused(status, read(SentryError, body).detail)
+    assert.equal(body, '')
+    return []
+  }
+  if (door === 'envelope' || door === 'store' || door === 'tunnel') {
     if (status !== 200) return refused(status, read(SentryError, body).detail)
     const { id } = read(SentryStored, body)
     return id === undefined ? [] : [id]

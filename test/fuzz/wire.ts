@@ -6,19 +6,17 @@ import { isUtf8 } from 'node:buffer'
 import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
-import { parseEnvelope } from '../../server/ingest/envelope.ts'
 import { elementsFrom, startsArray } from '../../server/ingest/json.ts'
 import type { TestApp } from '../support/app.ts'
 import type { Random } from '../support/random.ts'
-import { dialRaw, type RawAnswer, type RawConnection } from '../support/raw.ts'
+import { dialRaw } from '../support/raw.ts'
 import type { Scope } from '../support/scope.ts'
 import { within } from '../support/within.ts'
+import { asker, printable, requestBytes } from './asker.ts'
 import type { Target } from './cases.ts'
-import { createDamages } from './damaged.ts'
 import {
   arrayBytes,
   credentialText,
-  encodedBytes,
   envelopeBytes,
   eventBytes,
   type Known,
@@ -26,11 +24,11 @@ import {
   messageBytes,
   notificationText,
   pathPart,
-  storeBytes,
   streamQuery,
 } from './generate.ts'
 import { mutatedBytes } from './mutate.ts'
-import { acceptedBy, apiAnswer, apiRefusal, type Door, ingestReply, serverMessage } from './shapes.ts'
+import { apiAnswer, apiRefusal, ingestReply, serverMessage } from './shapes.ts'
+import { damagedTarget, doorTarget } from './wire-doors.ts'
 
 export interface Wire {
   /** By name, as many of each as may run side by side. */
@@ -40,8 +38,6 @@ export interface Wire {
 }
 
 const abreast = 6
-const damages = createDamages()
-const capturedKey = '0123456789abcdef0123456789abcdef'
 
 export async function openWire(t: Scope, server: TestApp): Promise<Wire> {
   const accepted = new Set<string>()
@@ -123,85 +119,6 @@ async function openWatcher(t: Scope, server: TestApp): Promise<{ hear(eventId: s
       }
       await within('an ordinary event on an open dashboard', heard(), 30_000)
     },
-  }
-}
-
-/** One request after the other on one connection. */
-function asker(t: Scope, server: TestApp) {
-  let connection: RawConnection | null = null
-  let usedAt = 0
-  t.after(() => connection?.socket.destroy())
-  return async (bytes: Buffer[]): Promise<RawAnswer> => {
-    // The server closes what is idle for 10 s.
-    if (performance.now() - usedAt > 5_000) {
-      connection?.socket.destroy()
-      connection = null
-    }
-    connection ??= await dialRaw(server.app.port)
-    usedAt = performance.now()
-    for (const part of bytes) connection.write(part)
-    const answer = await connection.next()
-    assert.ok(answer, `the connection ended without an answer; it held ${connection.rest().toString('latin1', 0, 200)}`)
-    // Frames may follow a handshake at once.
-    const extra = answer.status === 101 ? Buffer.alloc(0) : connection.rest()
-    assert.equal(extra.length, 0, `after the answer came ${extra.toString('latin1', 0, 200)}`)
-    // A connection keeps its answers, so none is used for ever.
-    if (answer.status === 101 || connection.ended() || connection.answers.length === 200) {
-      connection.socket.destroy()
-      connection = null
-    }
-    return answer
-  }
-}
-
-/** What may stand in a target or a header's value; control characters are another target's. */
-const printable = (text: string) => text.replace(/[^\x21-\x7e\x80-\xff]/g, '_').slice(0, 4_000)
-
-function requestBytes(method: string, target: string, headers: string[], body?: Buffer): Buffer[] {
-  const length = body === undefined ? [] : [`content-length: ${body.length}`]
-  const head = [`${method} ${target} HTTP/1.1`, 'host: x', ...headers, ...length, '', ''].join('\r\n')
-  return [Buffer.from(head, 'latin1'), ...(body?.length ? [body] : [])]
-}
-
-function doorTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
-  const ask = asker(t, server)
-  const paths: Record<Door, string> = {
-    envelope: `/api/${server.project_id}/envelope/`,
-    store: `/api/${server.project_id}/store/`,
-    events: '/api/v1/events',
-    bulk: '/api/v1/events/bulk',
-  }
-  const bodies: Record<Door, (random: Random) => Buffer> = {
-    envelope: envelopeBytes,
-    store: storeBytes,
-    events: eventBytes,
-    bulk: arrayBytes,
-  }
-  return async (random) => {
-    const door = random.pick(Object.keys(paths) as Door[])
-    const body = bodies[door](random)
-    const packed = random.below(4) === 0 ? encodedBytes(random, body) : { bytes: body, encoding: '' }
-    const headers = packed.encoding === '' ? [] : [`content-encoding: ${packed.encoding}`]
-    if (random.below(10) === 0) headers.push(`x-sentry-auth: ${printable(credentialText(random))}`)
-    if (random.below(20) === 0) headers.push(`authorization: ${printable(credentialText(random))}`)
-    const key = random.below(12) === 0 ? printable(credentialText(random)) : `sentry_key=${server.public_key}`
-    const answer = await ask(requestBytes('POST', `${paths[door]}?${key}`, headers, packed.bytes))
-    for (const id of acceptedBy(door, answer)) accepted.add(id)
-  }
-}
-
-/** Captured requests, each damaged in one place; the door tells its own size. */
-function damagedTarget(t: Scope, server: TestApp, accepted: Set<string>): Target {
-  const ask = asker(t, server)
-  const path = `/api/${server.project_id}/envelope/?sentry_key=${server.public_key}`
-  return async (random) => {
-    const { bytes } = damages.make(random.below(damages.count))
-    // The fixtures name the project that they were captured for.
-    const body = Buffer.from(bytes.toString('latin1').replaceAll(capturedKey, server.public_key), 'latin1')
-    const answer = await ask(requestBytes('POST', path, [], body))
-    // An envelope without an event is answered with its id, too.
-    const ids = acceptedBy('envelope', answer)
-    if (ids.length > 0 && parseEnvelope(body).items.some((item) => item.type === 'event')) accepted.add(ids[0]!)
   }
 }
 
