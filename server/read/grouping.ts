@@ -27,7 +27,7 @@ export interface GroupingOfEvent {
   event_id: string
   /** Where the event is now; after a merge that is another issue than its hash had at first. */
   issue_id: string
-  /** Null when the event was stored by hand, or before hashes were kept. */
+  /** Null for an event that was stored by hand, before hashes were kept, or in the overflow issue, which binds no hash. */
   hash: IssueHash | null
 }
 

@@ -35,6 +35,32 @@ test('An event tells why it belongs to its issue, and an issue what makes events
   assert.equal(body.next_cursor, null)
 })
 
+test('An SDK that changes its mind about what is in the app finds the old issue, which is known by both', async (t) => {
+  const server = await startApp(t)
+  const thrown = (in_app: boolean, more: object[] = []) => ({
+    exception: [
+      {
+        type: 'PaymentError',
+        value: 'declined',
+        stacktrace: {
+          frames: [...more, { module: 'flask', function: 'run', in_app }, { module: 'shop', function: 'pay' }],
+        },
+      },
+    ],
+  })
+  const { issue_id } = await server.send(thrown(false))
+  assert.equal((await server.send(thrown(true))).issue_id, issue_id)
+  // Another version of the library: its frames are others, those of the app are not.
+  const upgraded = thrown(false, [{ module: 'werkzeug', function: 'serve', in_app: false }])
+  assert.equal((await server.send(upgraded)).issue_id, issue_id)
+  const { body } = await server.api<HashPage>('GET', `/api/v1/issues/${issue_id}/hashes`)
+  assert.deepEqual(body.data.map(({ explanation }) => explanation).sort(), [
+    'Grouped by the type PaymentError and the stack of 2 frames, from run in flask to pay in shop.',
+    'Grouped by the type PaymentError and the stack of 3 frames, from serve in werkzeug to pay in shop.',
+    'Grouped by the type PaymentError and the stack of one frame, pay in shop.',
+  ])
+})
+
 test('Hashes come page by page; what was made by hand is said not to be known', async (t) => {
   const server = await startApp(t)
   const { issue_id } = await server.send({ message: 'first' })
