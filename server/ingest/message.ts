@@ -35,34 +35,45 @@ function formatted(template: string, params: unknown): string {
   return text === null ? template : cut(text, maxLength)
 }
 
+// %s, %d, %(name)s, %1$s, %-5d, %.2f: widths are left out, since nobody lines up words in a title.
+const conversions = /%(?:\((\w{1,64})\)|(\d{1,2})\$)?[-+#0]{0,4}\d{0,3}(?:\.(\d{1,2}))?([%sdiufFeEgGrxXojO])/g
+
 function printf(template: string, params: object): string | null {
   let next = 0
-  return replaced(template, /%(?:\((\w{1,64})\))?([%sdifr])/g, params, (name, kind) =>
-    kind === '%' ? '%' : { key: name ?? String(next++) },
-  )
+  return replaced(template, conversions, params, (_all, name, position, precision, kind) => {
+    if (kind === '%') return { text: '%' }
+    const key = name ?? (position === undefined ? String(next++) : String(Number(position) - 1))
+    return { key, text: (value) => converted(value, kind!, precision) }
+  })
 }
+
+function converted(value: unknown, kind: string, precision: string | undefined): string {
+  if (typeof value !== 'number') return parameterText(value)
+  if (kind === 'd' || kind === 'i' || kind === 'u') return String(Math.trunc(value))
+  if (kind === 'x' || kind === 'X') return Math.trunc(value).toString(16)
+  return (kind === 'f' || kind === 'F') && precision !== undefined ? value.toFixed(Number(precision)) : String(value)
+}
+
+// {}, {0}, {name}, and with a conversion or a format, {0!r} and {price:.2f}, which are left out.
+const fields = /\{(\w{0,64})(?:[!:,][^{}]{0,64})?\}/g
 
 function braces(template: string, params: object): string | null {
   let next = 0
-  return replaced(template, /\{(\w{0,64})\}/g, params, (name) => ({ key: name || String(next++) }))
+  return replaced(template, fields, params, (_all, name) => ({ key: name || String(next++), text: parameterText }))
 }
 
-type Part = string | { key: string }
+type Part = { text: string } | { key: string; text(value: unknown): string }
+type PartOf = (all: string, ...groups: (string | undefined)[]) => Part
 
 /** Null when a parameter is missing: half a sentence is worse than its template. */
-function replaced(
-  template: string,
-  pattern: RegExp,
-  params: object,
-  partOf: (name: string | undefined, kind: string | undefined) => Part,
-): string | null {
+function replaced(template: string, pattern: RegExp, params: object, partOf: PartOf): string | null {
   let missing = false
-  const text = template.replace(pattern, (_all, name: string | undefined, kind: string | number | undefined) => {
-    const part = partOf(name, typeof kind === 'string' ? kind : undefined)
-    if (typeof part === 'string') return part
+  const text = template.replace(pattern, (...match: [string, ...string[]]) => {
+    const part = partOf(...match)
+    if (!('key' in part)) return part.text
     // hasOwn, because the client chooses the name: %(constructor)s must not find one.
     if (!Object.hasOwn(params, part.key)) missing = true
-    else return cut(parameterText((params as Record<string, unknown>)[part.key]), 1024)
+    else return cut(part.text((params as Record<string, unknown>)[part.key]), 1024)
     return ''
   })
   return missing ? null : text

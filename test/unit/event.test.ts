@@ -276,6 +276,14 @@ test('messages are formatted from their template, and stay a template when a par
   assert.equal(title({ message: '%(constructor)s', params: {} }), '%(constructor)s')
   assert.equal(title({ message: 'a %s', formatted: 'a b', params: ['c'] }), 'a b')
   assert.equal(title({ message: 'only {', params: ['c'] }), 'only {')
+  assert.equal(title({ message: '%2$s %1$s', params: ['a', 'b'] }), 'b a')
+  assert.equal(
+    title({ message: '%-5d of %.2f%% at %x, %r', params: [3.7, 12.345, 255, { a: 1 }] }),
+    '3 of 12.35% at ff, {"a":1}',
+  )
+  assert.equal(title({ message: '100% done by %s', params: ['bob'] }), '100% done by bob')
+  assert.equal(title({ message: '{price:.2f} for {who!r}', params: { price: 5, who: 'bob' } }), '5 for bob')
+  assert.equal(title({ message: 'got {"a": 1} and {}', params: ['b'] }), 'got {"a": 1} and b')
 })
 
 test('environments and releases that Sentry calls invalid read as absent', () => {
@@ -366,7 +374,7 @@ test('keys named __proto__ harm nobody', () => {
   assert.equal(({} as Record<string, unknown>).level, undefined)
 })
 
-test('huge lists of everything are read in bounded time', () => {
+test('of huge lists of everything a bounded part is read', () => {
   const exception = {
     type: 'E',
     stacktrace: { frames: Array.from({ length: 5000 }, (_, i) => ({ function: `f${i}` })) },
@@ -381,9 +389,12 @@ test('huge lists of everything are read in bounded time', () => {
     { logentry: { message: '%s'.repeat(4000), params: Array(4000).fill('x'.repeat(100)) } },
     { breadcrumbs: Array(200_000).fill(null) },
   ]
-  const start = process.hrtime.bigint()
-  for (const value of huge) parse(value)
-  assert.ok(Number(process.hrtime.bigint() - start) < 2e9)
+  for (const value of huge) {
+    const event = parse(value)
+    assert.ok(event.tags.length <= 50)
+    assert.ok((event.message ?? '').length <= 1024)
+    for (const text of event.components) assert.ok(text.length < 5_000)
+  }
 })
 
 test('an array is cut into its elements, and a bad one spoils no other', () => {
