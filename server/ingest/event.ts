@@ -129,7 +129,7 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
     environment,
     release,
     platform,
-    title: titleFrom(main, csp, message),
+    title: titleFrom(main, csp, message, stack),
     culprit: culpritFrom({ transaction, url }, main, stack),
     message: shortened(message?.text ?? main?.value ?? null),
     transaction,

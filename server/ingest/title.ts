@@ -12,10 +12,24 @@ export const unlabeled = '<unlabeled event>'
 /** Of a value or a message, whose first line may be a whole document. */
 const maxLine = 256
 
-export function titleFrom(exception: Exception | undefined, csp: CspReport | null, message: Message | null): string {
-  const title =
-    exception !== undefined ? exceptionTitle(exception) : csp !== null ? cspTitle(csp) : lineOf(message?.text)
-  return cut(title, maxTitle) || unlabeled
+export function titleFrom(
+  exception: Exception | undefined,
+  csp: CspReport | null,
+  message: Message | null,
+  stack: Frame[],
+): string {
+  return cut(titleOf(exception, csp, message, stack), maxTitle) || unlabeled
+}
+
+function titleOf(
+  exception: Exception | undefined,
+  csp: CspReport | null,
+  message: Message | null,
+  stack: Frame[],
+): string {
+  if (exception !== undefined) return exceptionTitle(exception)
+  if (csp !== null) return cspTitle(csp)
+  return message === null ? (crashFrame(stack)?.function ?? '') : lineOf(message.text)
 }
 
 function exceptionTitle(exception: Exception): string {
@@ -30,7 +44,7 @@ function cspTitle({ directive, blocked }: CspReport): string {
   return `Blocked '${directive}' from '${blocked}'`
 }
 
-function lineOf(text: string | null | undefined): string {
+function lineOf(text: string | null): string {
   return cut(firstLine(text ?? ''), maxLine)
 }
 

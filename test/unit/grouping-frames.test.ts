@@ -189,6 +189,8 @@ test('A bundle without source maps counts by type and value, as far as its frame
     { filename: url, lineno: 500, colno: 1 },
   ]
   assert.equal(stackOf('javascript', minified), 'v')
+  const bundle = { filename: 'app:///index.android.bundle', function: 'onPress', lineno: 1, colno: 98765 }
+  assert.equal(stackOf('javascript', [bundle]), 'v')
   const readable = { filename: url, function: 'checkout', lineno: 300, colno: 12 }
   assert.deepEqual(stackOf('javascript', [...minified, readable]), [['app.js', 'checkout']])
 })

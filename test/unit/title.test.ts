@@ -38,6 +38,7 @@ test('An issue is named by what was thrown, or by what was said', () => {
       { csp: { effective_directive: 'img-src', blocked_uri: 'https://a.example.com/x' } },
       "Blocked 'img-src' from 'a.example.com'",
     ],
+    [{ threads: [{ stacktrace: { frames } }] }, 'charge'],
     [{}, '<unlabeled event>'],
   ]
   for (const [event, title] of titles) assert.equal(parsed(event).title, title)

@@ -16,7 +16,7 @@ export function placeOf(frame: Frame): string {
 }
 
 export function isUrl(path: string | null): boolean {
-  return path !== null && /^(?:https?|capacitor|ionic|file|blob):/i.test(path)
+  return path !== null && /^(?:https?|app|capacitor|ionic|file|blob):/i.test(path)
 }
 
 function baseName(filename: string): string {
