@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { type TestContext, test } from 'node:test'
-import { deflateSync, gzipSync } from 'node:zlib'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { WebSocket } from 'ws'
 import { AppError } from '../../server/errors.ts'
 import { createHttpServer } from '../../server/http/uws.ts'
@@ -532,6 +532,48 @@ test('the store door takes events as JSON and as base64 of zlib', async (t) => {
   const form = `sentry_data=${encodeURIComponent(deflateSync(event).toString('base64'))}`
   const headers = { 'content-type': 'application/x-www-form-urlencoded' }
   assert.deepEqual((await post(app.port, path, form, headers)).json, { id })
+})
+
+test('old clients are understood as they are: empty and odd encodings, odd types, all their parameters', async (t) => {
+  const app = await open(t)
+  const raven =
+    'Sentry sentry_version=5, sentry_timestamp=1700000000.1, sentry_client=raven-node/2.6, sentry_key=KEY, sentry_secret=x'
+  const auth = raven.replace('KEY', key)
+  const event = JSON.stringify({ event_id: id, message: 'a', platform: 'node' })
+  const body = envelopeOf({ message: 'a' }, { event_id: id })
+  const chunked = { 'transfer-encoding': 'chunked' }
+  const requests: [path: string, body: string | Buffer, headers: Record<string, string>][] = [
+    [
+      '/api/42/store/',
+      deflateSync(event).toString('base64'),
+      { 'x-sentry-auth': auth, 'content-type': 'application/octet-stream' },
+    ],
+    ['/api/42/store/', event, { 'x-sentry-auth': auth, 'content-type': 'application/json', 'content-encoding': '' }],
+    [
+      '/api/42/store/',
+      gzipSync(event),
+      { authorization: auth, 'content-encoding': 'gzip', 'content-type': 'application/octet-stream' },
+    ],
+    [
+      `/api/42/store/?sentry_version=7&sentry_client=raven-js%2F3&sentry_key=${key}&sentry_secret=x`,
+      event,
+      { 'content-type': 'text/plain;charset=UTF-8' },
+    ],
+    [
+      '/api/42/envelope/',
+      body,
+      { 'x-sentry-auth': auth, 'content-type': 'application/x-sentry-envelope', 'content-encoding': '' },
+    ],
+    ['/api/42/envelope/', body, { 'x-sentry-auth': auth, 'content-encoding': 'UTF-8' }],
+    ['/api/42/envelope/', gzipSync(body), { 'x-sentry-auth': auth, 'content-encoding': 'gzip', ...chunked }],
+    ['/api/42/envelope/', deflateSync(body), { 'x-sentry-auth': auth, 'content-encoding': 'deflate', ...chunked }],
+    ['/api/42/envelope/', brotliCompressSync(body), { 'x-sentry-auth': auth, 'content-encoding': 'br', ...chunked }],
+  ]
+  for (const [path, bytes, headers] of requests) {
+    const answer = await post(app.port, path, bytes, headers)
+    assert.deepEqual([answer.status, answer.json], [200, { id }], `${path} ${JSON.stringify(headers)}`)
+  }
+  assert.equal(app.events.length, requests.length)
 })
 
 test('Mesher’s own doors answer 202 with the issue', async (t) => {
