@@ -76,6 +76,8 @@ export interface Accept {
   stored(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored>
   /** The events that security reports make. Rejects when none of them could be stored. */
   security(key: ProjectKey, reports: SecurityReports, from?: Sender): Promise<void>
+  /** What a person wrote about an event. */
+  feedback(key: ProjectKey, said: Feedback): Promise<void>
   /** The envelope's first event; null when it holds none. */
   envelope(key: ProjectKey, envelope: Envelope, from?: Sender): Promise<Stored | null>
   /** A frame of `/ingest` that is an envelope: never rejects. */
@@ -200,6 +202,7 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
     authenticate,
     event,
     security,
+    feedback: (key, said) => report(key, { received_at: said.received_at, discarded: [], feedback: [said] }),
     envelope,
     stored: (key, bytes, from) => store(key, bytes, { ...from, received_at: now() }),
     result,

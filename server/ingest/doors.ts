@@ -7,6 +7,7 @@ import type { HttpReply, HttpRequest, HttpRoute } from '../http/types.ts'
 import type { Accept, ProjectKey, Result, Stored } from './accept.ts'
 import { createBodyDecoder, decodeStoreBody } from './body.ts'
 import { credentialsOf, plainProject, publicKeyFrom } from './credentials.ts'
+import { errorPageFrom, errorPageScript, reportFromForm } from './error-page.ts'
 import type { Sender } from './event.ts'
 import { elementsFrom, maxEventBytes } from './json.ts'
 import { receiveEnvelope } from './receive.ts'
@@ -15,6 +16,8 @@ import { securityReportsFrom } from './security.ts'
 const maxEnvelopeBody = 20 * 1024 * 1024
 /** An event of 1 MiB as base64, percent-encoded. */
 const maxStoreBody = 4 * 1024 * 1024
+const maxFormBody = 64 * 1024
+const errorPagePath = '/api/embed/error-page/'
 const maxBulkBody = 5 * 1024 * 1024
 const maxBulkEvents = 1000
 
@@ -71,6 +74,20 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
     return { status: 200, headers: cors }
   }
 
+  async function errorPage(request: HttpRequest): Promise<HttpReply> {
+    const page = errorPageFrom(request.query)
+    await accept.authenticate(page.dsn.public_key, page.dsn.project)
+    const headers = { ...cors, 'content-type': 'text/javascript; charset=utf-8' }
+    return { status: 200, headers, body: errorPageScript(page, request.query) }
+  }
+
+  async function errorReport(request: HttpRequest): Promise<HttpReply> {
+    const { dsn, event_id } = errorPageFrom(request.query)
+    const key = await accept.authenticate(dsn.public_key, dsn.project)
+    await accept.feedback(key, reportFromForm(await inflated(request, maxFormBody), event_id, Date.now()))
+    return sentryReply(event_id)
+  }
+
   async function events(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
     const key = await bearerKey(accept, request)
@@ -97,10 +114,20 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
     { path: '/api/store/', maxBody: maxStoreBody, handle: store, errorReply: sentryError },
     { path: '/api/:project/security/', maxBody: maxEventBytes, handle: security, errorReply: sentryError },
     { path: '/tunnel/', maxBody: maxEnvelopeBody, handle: tunnel, errorReply: sentryError },
+    { path: errorPagePath, maxBody: maxFormBody, handle: errorReport, errorReply: sentryError },
     { path: '/api/v1/events/', maxBody: maxEventBytes, handle: events, errorReply: apiError },
     { path: '/api/v1/events/bulk/', maxBody: maxBulkBody, handle: bulk, errorReply: apiError },
   ]
-  return doors.flatMap(routesOf)
+  const script = [errorPagePath, errorPagePath.slice(0, -1)].map(
+    (path): HttpRoute => ({
+      method: 'get',
+      path,
+      also: belowPrefix(errorPagePath),
+      handle: errorPage,
+      onError: (error) => sentryError(error instanceof AppError ? error : failure()),
+    }),
+  )
+  return [...doors.flatMap(routesOf), ...script]
 }
 
 interface Door {

@@ -504,6 +504,49 @@ test('client reports, user reports and feedback are kept, with an event or alone
   )
 })
 
+test('the dialog of showReportDialog is a script with nothing of a stranger in it but text, and its form is kept', async (t) => {
+  const app = await open(t)
+  const nasty = '</script><script>alert(1)</script>\u2028"\'\\'
+  const dsn = `http://${key}@h/42`
+  const query = new URLSearchParams({ dsn, eventId: id, name: nasty, title: nasty })
+  const path = `/api/embed/error-page/?${query}`
+  const response = await fetch(`http://127.0.0.1:${app.port}${path}`)
+  const script = await response.text()
+  assert.equal(response.status, 200)
+  assert.match(response.headers.get('content-type') ?? '', /^text\/javascript/)
+  assert.equal(response.headers.get('access-control-allow-origin'), '*')
+  assert.doesNotMatch(script, /<|\u2028/)
+  let shown: unknown
+  const stub = script.replace(/^\(function \(options\) \{[\s\S]*\}\)\(\{/, '(show)({')
+  new Function('show', stub)((options: unknown) => {
+    shown = options
+  })
+  assert.equal((shown as { name: string }).name, nasty)
+  assert.equal((shown as { texts: { title: string; labelName: string } }).texts.title, nasty)
+  assert.equal((shown as { texts: { title: string; labelName: string } }).texts.labelName, 'Name')
+  new Function(`return ${script.slice(0, script.lastIndexOf(')('))})`)
+
+  const form = new URLSearchParams({ name: 'Ada', email: 'ada@example.com', comments: 'It broke' }).toString()
+  assert.deepEqual((await post(app.port, path, form)).json, { id })
+  const said = app.reports[0]!.feedback[0]!
+  assert.deepEqual([said.event_id, said.name, said.email, said.message], [id, 'Ada', 'ada@example.com', 'It broke'])
+  assert.equal((await post(app.port, `/errors${path}`, form)).status, 200)
+  const refused: [query: Record<string, string>, body: string, status: number][] = [
+    [{ eventId: id }, form, 401],
+    [{ dsn }, form, 400],
+    [{ dsn, eventId: 'x' }, form, 400],
+    [{ dsn: `http://${foreign}@h/42`, eventId: id }, form, 403],
+    [{ dsn, eventId: id }, 'name=Ada', 422],
+    [{ dsn, eventId: id }, 'x'.repeat(70_000), 413],
+  ]
+  for (const [fields, body, status] of refused) {
+    const answer = await post(app.port, `/api/embed/error-page/?${new URLSearchParams(fields)}`, body)
+    assert.equal(answer.status, status, JSON.stringify(fields))
+    assert.equal(answer.headers['access-control-allow-origin'], '*')
+  }
+  assert.equal((await send(app.port, 'GET', '/api/embed/error-page/?dsn=x')).status, 401)
+})
+
 test('what people write is scrubbed, and their address is not', async (t) => {
   const app = await open(t)
   const feedback = {
@@ -793,6 +836,7 @@ test('browsers may ask every door before they post', async (t) => {
     '/api/42/security',
     '/api/store/',
     '/tunnel',
+    '/api/embed/error-page/',
     '/api/v1/events',
     '/api/v1/events/bulk',
   ]) {
