@@ -402,6 +402,10 @@ create view issues_overview as
 --   sql, stable
 --   One issue as an issues payload and the replay show it; null when it is gone.
 
+-- function mesher_merge_issues(p_project_id bigint, p_into bigint, p_issue_ids bigint[]) returns integer
+--   plpgsql, set search_path
+--   Merges issues into another one of the project; mesher_unmerge undoes it.
+
 -- function mesher_payload_head(p_project_id bigint, p_action text) returns text
 --   sql, stable
 --   How every payload about a project begins: project, action, unresolved count with its version, cursor.
@@ -412,6 +416,18 @@ create view issues_overview as
 --   ) returns void
 --   plpgsql, set search_path
 --   Counts, records and tells the changes that one statement made to issues.
+
+-- function mesher_refresh_ceilings(p_project_id bigint) returns integer
+--   plpgsql, set search_path
+--   Works out anew, once a day, above how many events an hour an archived issue escalates.
+
+-- function mesher_unarchive_due(p_project_id bigint, p_most integer) returns integer
+--   plpgsql, set search_path
+--   Brings back archived issues whose time has come.
+
+-- function mesher_unmerge(p_project_id bigint, p_issue_id bigint, p_hashes uuid[]) returns bigint
+--   plpgsql, set search_path
+--   Takes hashes out of an issue, into the issue that was merged or a new one.
 
 -- function tg_api_tokens__notify() returns trigger
 --   plpgsql, security definer, set search_path

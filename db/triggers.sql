@@ -255,6 +255,11 @@ comment on function tg_issues__notify is 'Records issue changes in issue_activit
 create or replace function tg_issues__delete_satellites() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
+  -- A merge has moved everything, and holds the lock.
+  if mesher_because() ? 'merged_into' then
+    delete from issue_stats s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
+    return null;
+  end if;
   delete from events s using old_rows o where s.project_id = o.project_id and s.issue_id = o.id;
   perform from issue_stats s join old_rows o on o.project_id = s.project_id and o.id = s.issue_id
     order by s.project_id, s.issue_id for update of s;

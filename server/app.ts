@@ -5,6 +5,7 @@
 import { createKeys } from './access/keys.ts'
 import { findRevoked } from './access/revoked.ts'
 import { createTokens } from './access/tokens.ts'
+import { createArchiveTimer } from './db/archive-timer.ts'
 import { sendBeat } from './db/beat.ts'
 import { createTagFolder } from './db/fold.ts'
 import { createMaintenance } from './db/maintain.ts'
@@ -33,6 +34,7 @@ import { createReplay } from './relay/replay.ts'
 import { type Service, services } from './service.ts'
 import { streamSocket } from './socket/door.ts'
 import { actOnIssue } from './triage/issues.ts'
+import { createMerges } from './triage/merge.ts'
 import { createReportWriter } from './write/reports.ts'
 import { createWriter, type WriterOptions } from './write/writer.ts'
 
@@ -229,7 +231,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
         feedback: createFeedback(db),
         clientReports: createClientReports(db),
         groupings: createGroupings(db),
-        act: (action, act) => actOnIssue(db, action, act),
+        act: (action, act) => actOnIssue(db, now, action, act),
+        merges: createMerges(databaseUrl),
       }),
       tokens.authenticate,
     ),
@@ -275,6 +278,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     relay,
     listener,
     createTagFolder(pool, log),
+    createArchiveTimer(pool, log),
     writer,
     reports,
     createMaintenance(databaseUrl, log, watch),

@@ -32,6 +32,7 @@ export function createMaintenance(
       )
       await dropOldPartitions(client, log)
       await deleteShortLived(client)
+      await refreshCeilings(client)
       await client.query(`delete from event_ids where received_at < now() - interval '${eventIdsKept}'`)
       await deleteOldReports(client)
     } finally {
@@ -80,6 +81,14 @@ async function dropOldPartitions(client: pg.Client, log: Log): Promise<void> {
     await client.query(`drop table ${pg.escapeIdentifier(name)}`)
     log.info('maintenance.partition_dropped', { partition: name })
   }
+}
+
+/** Of issues that were archived until they escalate: by the day, see db/triage.sql. */
+async function refreshCeilings(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ project_id: string }>(
+    "select distinct project_id from issues where archived_until_escalating and escalation_ceiling_at < now() - interval '1 day'",
+  )
+  for (const { project_id } of rows) await client.query('select mesher_refresh_ceilings($1)', [project_id])
 }
 
 /** Events of projects that keep less than the partitions stand for. */

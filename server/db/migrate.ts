@@ -10,7 +10,7 @@ import { connectionConfig } from './pool.ts'
 
 const folder = new URL('../../db/', import.meta.url)
 /** Replaced as a whole at every start, in this order. */
-const programs = ['ingest_batch.sql', 'triggers.sql']
+const programs = ['ingest_batch.sql', 'triggers.sql', 'triage.sql']
 const oldestSupported = 150_000
 
 interface Migration {

@@ -87,7 +87,8 @@ export function hasState(error: unknown): error is { code: string } {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]+$/.test(code)
 }
 
-function unavailable(error: unknown): never {
+/** Throws it on, or unavailable when PostgreSQL cannot be reached. */
+export function unavailable(error: unknown): never {
   if (hasState(error) && !away.test(error.code)) throw error
   throw new AppError('unavailable', 'The database cannot be asked just now: try again', { cause: error, retryAfter: 5 })
 }

@@ -8,8 +8,10 @@ import type { ClientReports } from '../read/client-reports.ts'
 import type { FeedbackReader } from '../read/feedback.ts'
 import type { Groupings } from '../read/grouping.ts'
 import type { Issues } from '../read/issues.ts'
-import { type Act, type IssueActionName, issueActions } from '../triage/issues.ts'
+import type { Act, IssueActionName } from '../triage/issues.ts'
+import type { Merges } from '../triage/merge.ts'
 import { type ApiRoute, route } from './api.ts'
+import { IssueParams, Nothing, triageRoutes } from './triage.ts'
 
 export interface ApiDeps {
   tokens: Tokens
@@ -18,10 +20,9 @@ export interface ApiDeps {
   clientReports: ClientReports
   groupings: Groupings
   act(action: IssueActionName, act: Act): Promise<number>
+  merges: Merges
 }
 
-const Id = z.string().regex(/^[1-9][0-9]{0,17}$/, 'an id is a positive number')
-const IssueParams = z.object({ id: Id })
 const ProjectParams = z.object({ project: z.string().min(1).max(64) })
 const EventParams = z.object({
   project: z.string().min(1).max(64),
@@ -29,7 +30,6 @@ const EventParams = z.object({
     .string()
     .regex(/^[0-9a-fA-F]{32}$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, 'an event id is 32 hex digits'),
 })
-const Nothing = z.strictObject({})
 const ListQuery = z.strictObject({
   status: z.enum(statuses).optional(),
   level: z.enum(levels).optional(),
@@ -42,18 +42,9 @@ const PageQuery = z.strictObject({
 })
 const Time = z.iso.datetime({ offset: true }).transform((text) => new Date(text))
 const RangeQuery = z.strictObject({ since: Time.optional(), until: Time.optional() })
-/** PostgreSQL takes no NUL in text. */
-const Name = z
-  .string()
-  .trim()
-  .min(1)
-  .max(200)
-  .refine((text) => !text.includes('\0'), 'a name holds no NUL')
-const Assign = z.strictObject({ assigned_to: Name.nullable() })
-
 const noIssue = () => new AppError('not_found', 'There is no such issue, or this token may not see it')
 
-export function apiRoutes({ tokens, issues, groupings, feedback, clientReports, act }: ApiDeps): ApiRoute[] {
+export function apiRoutes({ tokens, issues, groupings, feedback, clientReports, act, merges }: ApiDeps): ApiRoute[] {
   async function issueOf(access: Parameters<ApiRoute['handle']>[0], id: string) {
     const projects = await tokens.projects(access)
     const issue = await issues.find(
@@ -63,23 +54,6 @@ export function apiRoutes({ tokens, issues, groupings, feedback, clientReports, 
     if (!issue) throw noIssue()
     return issue
   }
-
-  const actions = issueActions.map((action) =>
-    route({
-      method: 'post',
-      path: `/api/v1/issues/:id/${action}`,
-      summary: `${action} one issue`,
-      params: IssueParams,
-      body: action === 'assign' ? Assign : Nothing,
-      async handle(access, { params, body }) {
-        const issue = await issueOf(access, params.id)
-        const assigned_to = 'assigned_to' in body ? body.assigned_to : null
-        const actor = `token:${access.token_name}`
-        const affected = await act(action, { project_id: issue.project_id, issue_id: issue.id, actor, assigned_to })
-        return { status: 'ok', affected }
-      },
-    }),
-  )
 
   return [
     route({
@@ -160,6 +134,6 @@ export function apiRoutes({ tokens, issues, groupings, feedback, clientReports, 
         return { data: await clientReports.sums(id, query), next_cursor: null }
       },
     }),
-    ...actions,
+    ...triageRoutes({ issueOf, act, merges }),
   ]
 }

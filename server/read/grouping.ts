@@ -16,6 +16,8 @@ export interface IssueHash {
   /** The same in a sentence. */
   explanation: string
   created_at: string
+  /** The issue that it came with when that was merged into this one. */
+  merged_from: string | null
 }
 
 export interface HashPage {
@@ -42,7 +44,7 @@ export function createGroupings(db: Db): Groupings {
   const all = () =>
     db
       .selectFrom('issue_hashes')
-      .select(['hash', 'issue_id', 'algo', 'components', 'created_at'])
+      .select(['hash', 'issue_id', 'algo', 'components', 'created_at', 'merged_from'])
       .select(sql<string>`(extract(epoch from created_at) * 1000000)::bigint`.as('position'))
 
   return {
@@ -89,6 +91,7 @@ interface Row {
   algo: string | null
   components: unknown
   created_at: Date
+  merged_from: string | null
 }
 
 function hashFrom(row: Row): IssueHash {
@@ -99,6 +102,7 @@ function hashFrom(row: Row): IssueHash {
     components: row.components,
     explanation: explained(row.components),
     created_at: row.created_at.toISOString(),
+    merged_from: row.merged_from,
   }
 }
 

@@ -3,7 +3,8 @@
 
 import { sql } from 'kysely'
 import type { Db } from '../db/pool.ts'
-import { AppError } from '../errors.ts'
+import { archivedUntil, isOtherwise, type Until } from './archive.ts'
+import { actAgain, lockTimeout } from './transaction.ts'
 
 export const issueActions = ['resolve', 'unresolve', 'archive', 'discard', 'assign', 'delete'] as const
 export type IssueActionName = (typeof issueActions)[number]
@@ -15,42 +16,23 @@ export interface Act {
   actor: string
   /** For assign: whom; null for nobody. */
   assigned_to?: string | null
+  /** For archive: when it comes back; for ever by default. */
+  until?: Until
 }
 
-const statusOf = { resolve: 'resolved', unresolve: 'unresolved', archive: 'archived', discard: 'discarded' } as const
+const statusOf = { resolve: 'resolved', unresolve: 'unresolved', discard: 'discarded' } as const
 
 /**
  * The number of issues that changed: 0 when it was so already, or is gone. Throws conflict while somebody's open
  * transaction holds the issue.
  */
-export async function actOnIssue(db: Db, action: IssueActionName, act: Act): Promise<number> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await db.transaction().execute((trx) => change(trx, action, act))
-    } catch (error) {
-      const code = (error as { code?: unknown }).code
-      if (code === lockNotAvailable) {
-        throw new AppError(
-          'conflict',
-          'An open transaction in the database holds this issue: try again when it has ended',
-          {
-            cause: error,
-          },
-        )
-      }
-      if ((code !== deadlock && code !== serialization) || attempt === 5) throw error
-    }
-  }
+export function actOnIssue(db: Db, now: () => number, action: IssueActionName, act: Act): Promise<number> {
+  return actAgain(() => db.transaction().execute((trx) => change(trx, now, action, act)))
 }
 
-const lockNotAvailable = '55P03'
-const deadlock = '40P01'
-const serialization = '40001'
-
-async function change(trx: Db, action: IssueActionName, act: Act): Promise<number> {
+async function change(trx: Db, now: () => number, action: IssueActionName, act: Act): Promise<number> {
   await sql`select set_config('mesher.actor', ${act.actor}, true)`.execute(trx)
-  // Somebody's open transaction is not waited for without end.
-  await sql`set local lock_timeout = '5s'`.execute(trx)
+  await sql.raw(lockTimeout).execute(trx)
   if (action === 'delete') {
     const done = await trx
       .deleteFrom('issues')
@@ -64,7 +46,9 @@ async function change(trx: Db, action: IssueActionName, act: Act): Promise<numbe
   const changed =
     action === 'assign'
       ? issue.set({ assigned_to }).where('assigned_to', 'is distinct from', assigned_to)
-      : issue.set({ status: statusOf[action] }).where('status', '<>', statusOf[action])
+      : action === 'archive'
+        ? issue.set(archivedUntil(act.until ?? 'forever', now())).where(isOtherwise(act.until ?? 'forever'))
+        : issue.set({ status: statusOf[action] }).where('status', '<>', statusOf[action])
   const done = await changed.executeTakeFirst()
   return Number(done.numUpdatedRows)
 }

@@ -19,6 +19,7 @@ test('An event tells why it belongs to its issue, and an issue what makes events
     algo: 'g1',
     components,
     explanation: 'Grouped by the message "user <num> not found".',
+    merged_from: null,
   }
   for (const event of [id, again.id.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')]) {
     const { status, body } = await server.api<GroupingOfEvent>('GET', `/api/v1/projects/app/events/${event}/grouping`)

@@ -23,7 +23,7 @@ async function sqlFiles(directory: string): Promise<string[]> {
 /** As `psql -1 -f` does it: the files in order, nothing else. */
 async function applyByHand(client: pg.Client): Promise<void> {
   for (const file of await sqlFiles('migrations/')) await client.query(await sqlFile(`migrations/${file}`))
-  for (const file of ['ingest_batch.sql', 'triggers.sql']) await client.query(await sqlFile(file))
+  for (const file of ['ingest_batch.sql', 'triggers.sql', 'triage.sql']) await client.query(await sqlFile(file))
 }
 
 /** The dump, and the text of every function, which the dump leaves out. */
@@ -59,7 +59,7 @@ test('Applying ingest_batch.sql and triggers.sql again changes nothing', async (
   const database = await createDatabase(t)
   const client = await database.connect()
   const before = await everything(client)
-  for (const file of ['ingest_batch.sql', 'triggers.sql']) await client.query(await sqlFile(file))
+  for (const file of ['ingest_batch.sql', 'triggers.sql', 'triage.sql']) await client.query(await sqlFile(file))
   assert.equal(await everything(client), before)
 })
 
@@ -78,7 +78,7 @@ test('Servers that start together on an empty database migrate it once', async (
   const migrations = (await sqlFiles('migrations/')).map((file) => file.replace(/\.sql$/, ''))
   assert.deepEqual(
     applied.map((row) => row.name),
-    [...migrations, 'ingest_batch.sql', 'triggers.sql'].sort(),
+    [...migrations, 'ingest_batch.sql', 'triggers.sql', 'triage.sql'].sort(),
   )
 })
 

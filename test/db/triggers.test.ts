@@ -424,7 +424,7 @@ test('Applying triggers.sql and ingest_batch.sql again changes nothing, also wit
         and objoid in (select oid from pg_proc where pronamespace = 'public'::regnamespace)
       order by 1, 2, 3`)
   const before = await facts()
-  for (const file of ['ingest_batch.sql', 'triggers.sql']) {
+  for (const file of ['ingest_batch.sql', 'triggers.sql', 'triage.sql']) {
     await database.sql(await readFile(new URL(`../../db/${file}`, import.meta.url), 'utf8'))
   }
   assert.ok(before.length > 20)

@@ -72,7 +72,7 @@ const picture: Record<string, Knows> = {
   db: { values: ['access/tokens.ts'], types: ['write/blocked.ts'] },
   access: { values: [], types: ['db/pool.ts', 'ingest/accept.ts'] },
   read: { values: ['ingest/grouping/explain.ts'], types: ['db/pool.ts'] },
-  triage: { values: [], types: ['db/pool.ts'] },
+  triage: { values: ['db/pool.ts'], types: [] },
   ingest: { values: [], types: ['http/types.ts'] },
   write: { values: ['db/pool.ts'], types: ['db/watch.ts'] },
   notify: { values: ['db/pool.ts'], types: [] },
@@ -80,7 +80,14 @@ const picture: Record<string, Knows> = {
   socket: { values: ['relay/cursor.ts', 'relay/topics.ts'], types: ['access/tokens.ts', 'http/types.ts'] },
   http: {
     values: ['triage/issues.ts'],
-    types: ['access/tokens.ts', 'read/client-reports.ts', 'read/feedback.ts', 'read/grouping.ts', 'read/issues.ts'],
+    types: [
+      'access/tokens.ts',
+      'read/client-reports.ts',
+      'read/feedback.ts',
+      'read/grouping.ts',
+      'read/issues.ts',
+      'triage/merge.ts',
+    ],
   },
 }
 
