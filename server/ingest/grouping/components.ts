@@ -33,12 +33,21 @@ export interface Said {
 export function componentsOf(said: Said): Variants<Components> {
   if (said.exceptions.length > 0) {
     const parts = said.exceptions.map(exceptionParts)
-    return { app: parts.map(({ app }) => app), system: parts.map(({ system }) => system) }
+    const app = parts.map((part) => part.app)
+    return { app, system: parts.some(differ) ? parts.map((part) => part.system) : app }
   }
   const { app, system } = stackVariants(said.message === null ? said.stack : [])
-  if (app.length > 0) return { app: ['stack', app], system: ['stack', system] }
+  if (app.length > 0) {
+    const whole: Components = ['stack', app]
+    return { app: whole, system: app === system ? whole : ['stack', system] }
+  }
   const other = withoutFrames(said)
   return { app: other, system: other }
+}
+
+/** Where all frames of a stack are in the app, or none is, both variants are one and the same. */
+function differ({ app, system }: Variants<unknown>): boolean {
+  return app !== system
 }
 
 export function exceptionParts(exception: Exception): Variants<ExceptionPart> {
@@ -46,7 +55,8 @@ export function exceptionParts(exception: Exception): Variants<ExceptionPart> {
   const type = (exception.type ?? '').replace(/(@anonymous).*$/s, '$1')
   if (app.length > 0) {
     const shown = exception.synthetic ? '' : type
-    return { app: ['exc', shown, app], system: ['exc', shown, system] }
+    const part: ExceptionPart = ['exc', shown, app]
+    return { app: part, system: app === system ? part : ['exc', shown, system] }
   }
   const part: ExceptionPart = ['exc', type, parameterised(exception.value ?? '')]
   return { app: part, system: part }

@@ -34,6 +34,8 @@ const nameless = new Set(['module code', 'global code', 'eval code'])
 
 /** V8 writes `async Foo.bar`, `new Foo`, `Foo.bar [as baz]`; Firefox `setTimeout handler*bar`, `bar/<` for what is inside of bar. */
 function javascriptName(full: string): string {
+  // Most names are plain, and one look costs less than the eight that follow.
+  if (!/[ .*/<?]/.test(full)) return full
   let name = full
   const alias = name.lastIndexOf(' [as ')
   if (alias > 0 && name.endsWith(']')) name = name.slice(0, alias)

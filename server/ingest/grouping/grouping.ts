@@ -44,8 +44,9 @@ function treesOf(event: Grouped): Tree[] {
   const parts = fingerprintFrom(event.fingerprint, event)
   if (parts !== null && !parts.includes(byDefault)) return [['fp', ...(parts as string[])]]
   const { app, system } = componentsOf(event)
-  if (parts === null) return [app, system]
-  return [app, system].map((variant) => ['mix', ...parts.map((part) => (part === byDefault ? variant : part))] as Tree)
+  const variants = app === system ? [app] : [app, system]
+  if (parts === null) return variants
+  return variants.map((variant) => ['mix', ...parts.map((part) => (part === byDefault ? variant : part))] as Tree)
 }
 
 function hashOf(text: string): string {

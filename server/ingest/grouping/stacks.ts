@@ -86,6 +86,8 @@ function isSymbolicated({ raw }: Frame): boolean {
 function lineOf(frame: Frame): string | null {
   const { family } = frame
   if (family !== 'javascript' && family !== 'python' && family !== 'php' && family !== 'ruby') return null
-  const line = textFrom(frame.raw.context_line, 1024)?.replace(/\s+/g, ' ') ?? null
-  return line === null || line.length > maxLine || line.includes('{snip}') ? null : line
+  const line = textFrom(frame.raw.context_line, 1024)
+  if (line === null || line.includes('{snip}')) return null
+  const plain = /[^\S ]|\s\s/.test(line) ? line.replace(/\s+/g, ' ') : line
+  return plain.length > maxLine ? null : plain
 }
