@@ -11,6 +11,8 @@ export interface Context {
   rounds: number
   /** Milliseconds of one round. */
   roundMs: number
+  /** How long a storm lasts. */
+  stormMs: number
   /** Tiny sizes, about a second each: what is looked at is that everything still arrives. */
   smoke: boolean
 }

@@ -13,6 +13,7 @@ import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebs
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
 import { groupEvents, parseEvents } from './parse.ts'
+import { stormLoop, stormUnique } from './storm.ts'
 import { triggersCost, writeBatches } from './write.ts'
 
 const benches: Record<string, Bench> = {
@@ -37,6 +38,8 @@ const benches: Record<string, Bench> = {
   'start.used': startUsed,
   'footprint.node': footprintNode,
   'footprint.postgres': footprintPostgres,
+  'storm.loop': stormLoop,
+  'storm.unique': stormUnique,
 }
 
 async function main(): Promise<void> {
@@ -76,6 +79,7 @@ async function measure(bench: Bench, postgres: Databases, smoke: boolean) {
     after: (undo) => void undos.push(undo),
     rounds: smoke ? 1 : 4,
     roundMs: smoke ? 500 : 2_500,
+    stormMs: Number(process.env.STORM_SECONDS ?? 120) * 1_000,
     smoke,
   }
   try {

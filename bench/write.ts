@@ -1,6 +1,7 @@
 // The writer alone, its queue kept full with events that were parsed ahead: what the write path costs without the doors.
 
 import { parseConfig } from '../server/config.ts'
+import { createContention } from '../server/contention.ts'
 import { createPool } from '../server/db/pool.ts'
 import { findBlocker, findKnownHashes } from '../server/db/probe.ts'
 import type { Event } from '../server/ingest/event.ts'
@@ -71,6 +72,7 @@ async function startWriter(context: Context, database: Database): Promise<BatchW
     connections,
     grace: 5_000,
     log,
+    contention: createContention(),
     findBlocker: (pid) => findBlocker(pool, pid),
     findKnown: (projectId, hashes) => findKnownHashes(pool, projectId, hashes),
   })

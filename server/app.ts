@@ -5,6 +5,7 @@
 import { createKeys } from './access/keys.ts'
 import { findRevoked } from './access/revoked.ts'
 import { createTokens } from './access/tokens.ts'
+import { createContention } from './contention.ts'
 import { createArchiveTimer } from './db/archive-timer.ts'
 import { sendBeat } from './db/beat.ts'
 import { createTagFolder } from './db/fold.ts'
@@ -20,6 +21,7 @@ import { createHttpServer } from './http/uws.ts'
 import { createAccept } from './ingest/accept.ts'
 import { ingestRoutes } from './ingest/doors.ts'
 import { ingestSocket } from './ingest/socket.ts'
+import { createTurns } from './ingest/turns.ts'
 import { createLimit } from './limit.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
@@ -51,6 +53,8 @@ export interface AppOptions {
   log: Log
   now?: () => number
   writer?: WriterOptions['limits']
+  /** Milliseconds that a project counts as one that sends after an event of it. */
+  contendedFor?: number
   /** Milliseconds between the listener's heartbeats. */
   heartbeat?: number
   /** Milliseconds between the marks of a stream. */
@@ -109,12 +113,14 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     onMessages: (count) => metrics.messages.inc(count),
     onGap: () => metrics.gaps.inc({ reason: 'listener_lost' }),
   })
+  const contention = createContention(options.contendedFor)
   const writer = createWriter({
     databaseUrl,
     connections: config.writers,
     grace: config.databaseGrace,
     watch,
     log,
+    contention,
     findBlocker: (pid) => findBlocker(pool, pid),
     findKnown: (projectId, hashes) => findKnownHashes(pool, projectId, hashes),
     onBatch(events, seconds) {
@@ -128,6 +134,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     keys,
     writer,
     reports,
+    turns: createTurns({ contention, now: () => performance.now() }),
     log,
     now,
     countDropped({ type, category, quantity }) {

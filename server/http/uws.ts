@@ -127,38 +127,48 @@ export function createHttpServer({ log, maxHeld = maxHeldBytes, onRequest }: Htt
     return replyFromError(error)
   }
 
+  function fail(exchange: Exchange, route: HttpRoute, error: unknown): void {
+    finish(exchange, replyToError(exchange, error, route.onError))
+  }
+
   function handle(
     exchange: Exchange,
     route: HttpRoute,
     params: (req: Native.HttpRequest) => Record<string, string>,
     req: Native.HttpRequest,
   ): void {
-    const failed = (error: unknown) => finish(exchange, replyToError(exchange, error, route.onError))
     let reply: HttpReply | Promise<HttpReply>
     try {
       exchange.params = params(req)
       exchange.collect(req, route.maxBody ?? 0)
       reply = route.handle(exchange)
     } catch (error) {
-      failed(error)
+      fail(exchange, route, error)
       return
     }
-    if (reply instanceof Promise) reply.then((value) => finish(exchange, value), failed)
-    else finish(exchange, reply)
+    if (!(reply instanceof Promise)) {
+      finish(exchange, reply)
+      return
+    }
+    reply.then(
+      (value) => finish(exchange, value),
+      (error) => fail(exchange, route, error),
+    )
   }
 
   /** Runs a handler of a socket: what it throws or rejects with ends that socket alone. */
   function run(peer: Peer<unknown>, handler: string, call: () => void | Promise<void>): void {
-    const failed = (error: unknown) => {
-      log.error('socket.handler_failed', { handler, error })
-      peer.end(1011, 'internal error')
-    }
     try {
       const result = call()
-      if (result instanceof Promise) result.catch(failed)
+      if (result instanceof Promise) result.catch((error) => handlerFailed(peer, handler, error))
     } catch (error) {
-      failed(error)
+      handlerFailed(peer, handler, error)
     }
+  }
+
+  function handlerFailed(peer: Peer<unknown>, handler: string, error: unknown): void {
+    log.error('socket.handler_failed', { handler, error })
+    peer.end(1011, 'internal error')
   }
 
   function upgrade<D>(

@@ -12,6 +12,7 @@ import { eventTooLarge, sentIdFrom } from './json.ts'
 import { type Discarded, type Feedback, scrubbedFeedback } from './reports.ts'
 import { createScrubber, type Scrubber, type ScrubSettings } from './scrub.ts'
 import type { SecurityReports } from './security.ts'
+import { crowded, type Turns } from './turns.ts'
 
 export interface ProjectKey {
   project_id: string
@@ -32,6 +33,8 @@ export type Outcome =
 export interface Writer {
   /** Resolves when committed; rejects with AppError (rate_limited, unavailable, unprocessable, shutting_down). */
   add(projectId: string, event: Event): Promise<Outcome>
+  /** Why an event of this project would be refused just now; null when there is room. */
+  refusal(projectId: string): AppError | null
 }
 
 export interface Reports {
@@ -61,6 +64,8 @@ export interface Rejected {
 export interface Accept {
   /** Throws unauthenticated without a key, forbidden for one that is wrong, or of another project than the path's. */
   authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey>
+  /** Throws when there is no room for events of this project, before anything is spent on them. */
+  admit(key: ProjectKey): void
   /** One event at Mesher's own doors. */
   event(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored>
   /** The same, as a value: never rejects. */
@@ -95,6 +100,7 @@ export interface AcceptDeps {
   keys: Keys
   writer: Writer
   reports: ReportSink
+  turns: Turns
   log: Log
   now(): number
   /** Of an envelope item that is not stored. */
@@ -103,7 +109,7 @@ export interface AcceptDeps {
   countEvent(result: string): void
 }
 
-export function createAccept({ keys, writer, reports, log, now, countDropped, countEvent }: AcceptDeps): Accept {
+export function createAccept({ keys, writer, turns, reports, log, now, countDropped, countEvent }: AcceptDeps): Accept {
   function authenticate(publicKey: string | null, project?: string): ProjectKey | Promise<ProjectKey> {
     if (publicKey === null) throw missingKey()
     const found = /^\w{1,100}$/.test(publicKey) ? keys.find(publicKey) : null
@@ -134,7 +140,8 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
     try {
       const now = latest(key)
       const scrubber = scrubberOf(now instanceof Promise ? await now : now)
-      const event = parseEvent(bytes, { ...context, scrubber })
+      const parsed = turns.run(key.project_id, bytes.length, () => parseEvent(bytes, { ...context, scrubber }))
+      const event = parsed instanceof Promise ? await parsed : parsed
       event.payload = ownBytes(event.payload)
       const outcome = await writer.add(key.project_id, event)
       countEvent(outcome.status)
@@ -143,6 +150,13 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
       countEvent(error instanceof AppError ? error.code : 'internal')
       throw error
     }
+  }
+
+  function admit({ project_id }: ProjectKey): void {
+    const refused = writer.refusal(project_id) ?? (turns.isFull(project_id) ? crowded() : null)
+    if (refused === null) return
+    countEvent(refused.code)
+    throw refused
   }
 
   function event(key: ProjectKey, bytes: Buffer, from?: Sender): Promise<Stored> {
@@ -176,6 +190,7 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
     const settled = reported?.catch(() => {})
     try {
       if (first.payload.length < first.size) throw eventTooLarge()
+      admit(key)
       const { event_id, sent_at, sdk_name } = header
       return await store(key, first.payload, { ...from, received_at, event_id, sent_at, sdk_name })
     } finally {
@@ -200,6 +215,7 @@ export function createAccept({ keys, writer, reports, log, now, countDropped, co
 
   return {
     authenticate,
+    admit,
     event,
     security,
     feedback: (key, said) => report(key, { received_at: said.received_at, discarded: [], feedback: [said] }),

@@ -60,6 +60,7 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
   async function store(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
     const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), projectFrom(request))
+    accept.admit(key)
     const bytes = await decodeStoreBody(await inflated(request, maxStoreBody), decode, maxStoreBody)
     return sentryReply((await accept.stored(key, bytes, from)).id)
   }
@@ -67,6 +68,7 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
   async function security(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
     const key = await accept.authenticate(publicKeyFrom(credentialsOf(request)), projectFrom(request))
+    accept.admit(key)
     const { query } = request
     const userAgent = from.user_agent ?? ''
     const reports = securityReportsFrom(await inflated(request, maxEventBytes), { query, userAgent })
@@ -91,6 +93,7 @@ export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
   async function events(request: HttpRequest): Promise<HttpReply> {
     const from = senderOf(request)
     const key = await bearerKey(accept, request)
+    accept.admit(key)
     const stored = await accept.event(key, await inflated(request, maxEventBytes), from)
     return { status: 202, headers: cors, body: storedText(stored) }
   }

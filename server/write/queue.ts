@@ -1,5 +1,5 @@
-// What waits to be written, in a lane for each project. A batch takes from every lane in turn, so that one project's
-// storm delays the others by a share of a batch, not by its backlog. Bounded as a whole and for each project; a lane that
+// What waits to be written, in a lane for each project. A batch takes from every lane in turn, or, in a storm, from those
+// without a crowd first, so that a project's backlog delays nobody else. Bounded as a whole and for each project; a lane that
 // somebody's lock blocks is left out and served apart.
 
 import type { Outcome } from '../ingest/accept.ts'
@@ -36,10 +36,14 @@ export interface Queue {
   readonly bytes: number
   /** Events in lanes that are not blocked. */
   readonly ready: number
-  /** False when there is no room. */
-  push(waiting: Waiting): boolean
-  /** At most so many events and, but for the first, bytes; the oldest of each lane first. */
-  take(events: number, bytes: number): Waiting[]
+  /** Whether an event of so many bytes finds no room in this lane; `most` is a bound of its own for the lane. */
+  isFull(lane: string, bytes: number, most?: number): boolean
+  push(waiting: Waiting): void
+  /**
+   * At most so many events and, but for the first, bytes; the oldest of each lane first, of lanes that `choose` agrees to by
+   * name and length.
+   */
+  take(events: number, bytes: number, choose?: (lane: string, waiting: number) => boolean): Waiting[]
   takeBlocked(lane: string, events: number, bytes: number): Waiting[]
   /** Back to the front of their lanes, in the order they had. */
   putBack(waiting: Waiting[]): void
@@ -99,22 +103,27 @@ export function createQueue(limits: QueueLimits): Queue {
     get ready() {
       return size - blockedSize
     },
-    push(waiting) {
-      const lane = lanes.get(waiting.lane)
-      if (size >= limits.events || bytes + waiting.bytes > limits.bytes) return false
-      if (lane && lane.items.length >= limits.events * limits.projectShare) return false
-      if (lane && lane.bytes + waiting.bytes > limits.bytes * limits.projectShare) return false
-      const into = lane ?? laneOf(waiting.lane)
-      into.items.push(waiting)
-      account(into, 1, waiting.bytes)
-      return true
+    isFull(name, weight, most = Number.POSITIVE_INFINITY) {
+      if (size >= limits.events || bytes + weight > limits.bytes) return true
+      const lane = lanes.get(name)
+      if (!lane) return false
+      return (
+        lane.items.length >= Math.min(most, limits.events * limits.projectShare) ||
+        lane.bytes + weight > limits.bytes * limits.projectShare
+      )
     },
-    take(events, room) {
+    push(waiting) {
+      const lane = laneOf(waiting.lane)
+      lane.items.push(waiting)
+      account(lane, 1, waiting.bytes)
+    },
+    take(events, room, choose = () => true) {
       const taken: Waiting[] = []
       let left = room
-      while (taken.length < events && left > 0) {
-        const open = [...lanes.values()].filter((lane) => !lane.blocked && lane.items.length > 0)
-        if (open.length === 0) break
+      let open = [...lanes.values()].filter(
+        ({ name, blocked, items }) => !blocked && items.length > 0 && choose(name, items.length),
+      )
+      while (open.length > 0 && taken.length < events && left > 0) {
         const share = Math.max(1, Math.floor((events - taken.length) / open.length))
         const before = taken.length
         for (const lane of open) {
@@ -124,6 +133,7 @@ export function createQueue(limits: QueueLimits): Queue {
           if (lanes.delete(lane.name) && lane.items.length > 0) lanes.set(lane.name, lane)
         }
         if (taken.length === before) break
+        open = open.filter((lane) => lane.items.length > 0)
       }
       return taken
     },

@@ -9,6 +9,7 @@
 //   data      the batch is halved until the culprit is alone; only it is refused
 // A commit whose answer was lost is written again: event ids make that harmless.
 
+import type { Contention } from '../contention.ts'
 import type { ConnectionWatch } from '../db/watch.ts'
 import { AppError } from '../errors.ts'
 import type { Outcome, Writer } from '../ingest/accept.ts'
@@ -19,6 +20,7 @@ import { createBoundHashes } from './bound.ts'
 import { createWriterConnection, type WriterConnection } from './connection.ts'
 import { failureOf } from './failure.ts'
 import { createQueue, type Waiting } from './queue.ts'
+import { createShares } from './shares.ts'
 
 export interface WriterState {
   /** Events that wait. */
@@ -40,6 +42,7 @@ export interface WriterOptions {
   grace: number
   watch?: ConnectionWatch
   log: Log
+  contention: Contention
   /** Who holds up the backend `pid`. */
   findBlocker(pid: number): Promise<BlockingSession | null>
   /** Those of these fingerprint hashes that belong to issues. */
@@ -55,6 +58,10 @@ const defaults = {
   queueEvents: 20_000,
   queueBytes: 128 * 1024 * 1024,
   projectShare: 0.5,
+  crowd: 50,
+  crowdBatch: 200,
+  /** Events of a project that may wait while others send, too: its senders are told early to slow down. */
+  crowdMost: 2_000,
   lockTimeout: 1_000,
   /** How long events of a blocked project wait for the lock. */
   blockedGrace: 25_000,
@@ -66,7 +73,7 @@ interface Slot {
 }
 
 export function createWriter(options: WriterOptions): BatchWriter {
-  const { log } = options
+  const { log, contention } = options
   const limits = { ...defaults, ...options.limits }
   const bound = createBoundHashes()
   const queue = createQueue({ events: limits.queueEvents, bytes: limits.queueBytes, projectShare: limits.projectShare })
@@ -74,6 +81,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
     connection: connection(`mesher writer ${index + 1}`, limits.lockTimeout),
     busy: false,
   }))
+  const shares = createShares(queue, options.connections, limits)
   const blockedConnection = connection('mesher writer blocked', 2 * limits.lockTimeout)
   const blocked = createBlocked({
     queue,
@@ -110,7 +118,7 @@ export function createWriter(options: WriterOptions): BatchWriter {
     if (queue.ready === 0 || awaySince !== null) return wakeIfIdle()
     if (!slots.some((slot) => !slot.busy)) return
     const alone = slots.every((slot) => !slot.busy)
-    if (alone || stopping || queue.ready >= limits.batchEvents || queue.bytes >= limits.batchBytes) {
+    if (alone || shares.crowded || stopping || queue.ready >= limits.batchEvents || queue.bytes >= limits.batchBytes) {
       // At the end of this turn of the event loop, so that what arrived together is written together.
       immediate ??= setImmediate(flush)
     } else {
@@ -125,11 +133,12 @@ export function createWriter(options: WriterOptions): BatchWriter {
     immediate = undefined
     const slot = slots.find((one) => !one.busy)
     if (!slot || awaySince !== null) return
-    const batch = queue.take(limits.batchEvents, limits.batchBytes)
-    if (batch.length === 0) return
+    const share = shares.next(contention.holds(now()) && !stopping)
+    if (share.batch.length === 0) return
     slot.busy = true
-    writeBatch(slot.connection, batch).finally(() => {
+    writeBatch(slot.connection, share.batch).finally(() => {
       slot.busy = false
+      shares.done(share)
       schedule()
     })
     schedule()
@@ -264,6 +273,17 @@ export function createWriter(options: WriterOptions): BatchWriter {
     for (const resolve of idleWaiters.splice(0)) resolve()
   }
 
+  function refusal(projectId: string, lane: string, bytes: number): AppError | null {
+    if (stopping)
+      return new AppError('shutting_down', 'This server is stopping: send the event again', { retryAfter: 2 })
+    if (awaySince !== null && now() - awaySince > options.grace) return unavailable()
+    // What waits for a lock, or for PostgreSQL, does not wait for its turn.
+    const isCrowd = lane === projectId && awaySince === null && contention.holds(now())
+    const most = isCrowd ? limits.crowdMost : undefined
+    if (!queue.isFull(lane, bytes, most)) return null
+    return new AppError('rate_limited', 'More events wait than this server can hold: slow down', { retryAfter: 1 })
+  }
+
   const unavailable = () =>
     new AppError('unavailable', 'The database cannot take events just now: send this one again', { retryAfter: 5 })
 
@@ -273,22 +293,16 @@ export function createWriter(options: WriterOptions): BatchWriter {
       await Promise.all(slots.map((slot) => slot.connection.connect()))
       sweeper = setInterval(sweep, 200)
     },
+    refusal: (projectId) => refusal(projectId, projectId, 0),
     add(projectId, event) {
-      if (stopping) {
-        return Promise.reject(
-          new AppError('shutting_down', 'This server is stopping: send the event again', { retryAfter: 2 }),
-        )
-      }
-      if (awaySince !== null && now() - awaySince > options.grace) return Promise.reject(unavailable())
+      contention.seen(projectId, now())
+      const bytes = event.payload.length + 500
+      const lane = blocked.laneOf(projectId, event.hashes[0]!)
+      const refused = refusal(projectId, lane, bytes)
+      if (refused) return Promise.reject(refused)
       return new Promise<Outcome>((resolve, reject) => {
-        const bytes = event.payload.length + 500
-        const lane = blocked.laneOf(projectId, event.hashes[0]!)
-        const waiting: Waiting = { project_id: projectId, lane, event, bytes, since: now(), resolve, reject }
-        if (queue.push(waiting)) schedule()
-        else
-          reject(
-            new AppError('rate_limited', 'More events wait than this server can hold: slow down', { retryAfter: 1 }),
-          )
+        queue.push({ project_id: projectId, lane, event, bytes, since: now(), resolve, reject })
+        schedule()
       })
     },
     state() {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { type IncomingHttpHeaders, request } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { WebSocket } from 'ws'
+import { createContention } from '../../server/contention.ts'
 import { AppError } from '../../server/errors.ts'
 import { createHttpServer } from '../../server/http/uws.ts'
 import { createAccept, type Outcome, type ProjectKey, type Reports } from '../../server/ingest/accept.ts'
@@ -12,6 +13,7 @@ import { ingestRoutes } from '../../server/ingest/doors.ts'
 import type { Event } from '../../server/ingest/event.ts'
 import { standardSettings } from '../../server/ingest/scrub.ts'
 import { ingestSocket, maxInFlight } from '../../server/ingest/socket.ts'
+import { createTurns } from '../../server/ingest/turns.ts'
 import { createLog } from '../../server/log.ts'
 import { eventually } from '../support/eventually.ts'
 import { dialRaw } from '../support/raw.ts'
@@ -32,6 +34,7 @@ async function open(t: TestContext, { maxHeld }: { maxHeld?: number } = {}) {
   const events: Event[] = []
   const counted: string[] = []
   const reports: Reports[] = []
+  let refusal: AppError | null = null
   let write = async (_event: Event): Promise<Outcome> => ({ status: 'accepted', issue_id: '7' })
   const accept = createAccept({
     keys: {
@@ -45,12 +48,14 @@ async function open(t: TestContext, { maxHeld }: { maxHeld?: number } = {}) {
         events.push(event)
         return write(event)
       },
+      refusal: () => refusal,
     },
     reports: {
       async add(_project, sent) {
         reports.push(sent)
       },
     },
+    turns: createTurns({ contention: createContention(), now: () => performance.now() }),
     log,
     now: Date.now,
     countDropped: ({ type }) => counted.push(type),
@@ -73,6 +78,10 @@ async function open(t: TestContext, { maxHeld }: { maxHeld?: number } = {}) {
     socket,
     onWrite(next: typeof write) {
       write = next
+    },
+    /** From now on nothing is admitted. */
+    refuse(error: AppError) {
+      refusal = error
     },
   }
 }
@@ -982,4 +991,43 @@ test('draining sends every answer before it closes with 1001, and takes nothing 
   await drained
   await app.socket.drain()
   assert.equal(app.events.length, 100)
+})
+
+test('What there is no room for is refused from its headers alone where it can only be an event', async (t) => {
+  const { port, refuse, events } = await open(t)
+  refuse(new AppError('rate_limited', 'Too many events.', { retryAfter: 7 }))
+  for (const path of ['/api/42/store/', '/api/v1/events']) {
+    const answer = await new Promise<{ status?: number; headers: IncomingHttpHeaders }>((resolve, reject) => {
+      const headers = { 'content-length': 1000 }
+      const sent = request({ host: '127.0.0.1', port, method: 'POST', path: `${path}?sentry_key=${key}`, headers })
+      sent.on('response', (response) => {
+        resolve({ status: response.statusCode, headers: response.headers })
+        sent.destroy()
+      })
+      sent.on('error', reject)
+      sent.flushHeaders()
+    })
+    assert.equal(answer.status, 429, path)
+    assert.equal(answer.headers['retry-after'], '7')
+    const limits = path.startsWith('/api/42') ? '7:error;default;security;attachment:project:quota' : undefined
+    assert.equal(answer.headers['x-sentry-rate-limits'], limits)
+  }
+  assert.equal(events.length, 0)
+})
+
+test('An envelope there is no room for is refused, and the reports in it are kept', async (t) => {
+  const { port, refuse, events, reports } = await open(t)
+  refuse(new AppError('rate_limited', 'Too many events.', { retryAfter: 7 }))
+  const path = `/api/42/envelope/?sentry_key=${key}`
+  const report =
+    '{"type":"client_report"}\n{"discarded_events":[{"reason":"queue_overflow","category":"error","quantity":3}]}\n'
+  const both = await post(port, path, `${envelopeOf({ message: 'refused' })}${report}`)
+  assert.equal(both.status, 429)
+  assert.equal(both.headers['x-sentry-rate-limits'], '7:error;default;security;attachment:project:quota')
+  assert.equal((await post(port, path, `{}\n${report}`)).status, 200)
+  assert.equal(events.length, 0)
+  assert.deepEqual(
+    reports.map(({ discarded }) => discarded.map(({ quantity }) => quantity)),
+    [[3], [3]],
+  )
 })

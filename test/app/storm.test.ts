@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startApp, type TestApp } from '../support/app.ts'
+import { addProject, startApp, type TestApp } from '../support/app.ts'
 import { eventually } from '../support/eventually.ts'
 
 /** So many events in as few commits as the door allows; resolves when all are committed. */
@@ -63,4 +63,40 @@ test('Fewer events than the limit are all shown to everybody', async (t) => {
   await client.next('event', (message) => message.data.title === 'marker')
   assert.equal(client.ofType('event').length, 151)
   assert.equal(client.ofType('rate').length, 0)
+})
+
+test('A project with a crowd waiting is told to slow down, while the events of another are stored', async (t) => {
+  const server = await startApp(t, {
+    contendedFor: 600_000,
+    writer: { lockTimeout: 60_000, batchEvents: 5, crowdBatch: 5, crowdMost: 5 },
+  })
+  const other = await addProject(server, 'quiet')
+  const post = (project_id: string, public_key: string, message: string) =>
+    fetch(`${server.url}/api/${project_id}/envelope/?sentry_key=${public_key}`, {
+      method: 'POST',
+      body: `{}\n{"type":"event"}\n${JSON.stringify({ message })}\n`,
+    })
+  const issue = await server.send({ message: 'storm' })
+  assert.equal((await post(other.project_id, other.public_key, 'quiet')).status, 200)
+  // What the storm's events need is held by somebody, so that they wait as long as this test likes.
+  const person = await server.database.connect('a person')
+  await person.query('begin')
+  await person.query('select from issue_stats where issue_id = $1 for update', [issue.issue_id])
+  const refused: Headers[] = []
+  const storm = Array.from({ length: 60 }, async () => {
+    const answer = await post(server.project_id, server.public_key, 'storm')
+    if (answer.status === 429) refused.push(answer.headers)
+    return answer.status
+  })
+  // At most five in the one batch that may be under way, and five that wait for it.
+  await eventually(() => assert.ok(refused.length >= 50))
+  assert.equal((await post(other.project_id, other.public_key, 'quiet')).status, 200, 'and nothing of it waits')
+  assert.equal(refused[0]!.get('retry-after'), '1')
+  assert.equal(refused[0]!.get('x-sentry-rate-limits'), '1:error;default;security;attachment:project:quota')
+  await person.query('rollback')
+  const answers = await Promise.all(storm)
+  const stored = answers.filter((status) => status === 200).length
+  assert.equal(stored + refused.length, 60)
+  const [row] = await server.database.sql<{ n: string }>("select count(*) as n from events where title = 'storm'")
+  assert.equal(row!.n, String(stored + 1))
 })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { createContention } from '../../server/contention.ts'
 import { createPool } from '../../server/db/pool.ts'
 import { findKnownHashes } from '../../server/db/probe.ts'
 import type { Outcome } from '../../server/ingest/accept.ts'
@@ -26,6 +27,7 @@ async function startWriter(t: TestContext, database: TestDatabase, connections =
     connections,
     grace: 1_000,
     log,
+    contention: createContention(),
     findBlocker: async () => null,
     findKnown: (projectId, hashes) => findKnownHashes(pool, projectId, hashes),
     limits: { batchEvents: 20 },

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { startApp, type TestApp } from '../support/app.ts'
+import { addProject, startApp, type TestApp } from '../support/app.ts'
 import { newId } from '../support/batch.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -21,16 +21,6 @@ interface Ready {
 async function readiness(server: TestApp): Promise<{ status: number; body: Ready }> {
   const response = await fetch(`${server.url}/readyz`)
   return { status: response.status, body: (await response.json()) as Ready }
-}
-
-async function addProject(server: TestApp, slug: string): Promise<{ project_id: string; public_key: string }> {
-  const public_key = newId()
-  const [row] = await server.database.sql<{ id: string }>(
-    'insert into projects (organization_id, slug, name) select id, $1, $1 from organizations limit 1 returning id',
-    [slug],
-  )
-  await server.database.sql('insert into project_keys (public_key, project_id) values ($1, $2)', [public_key, row!.id])
-  return { project_id: row!.id, public_key }
 }
 
 interface Sent {

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { type App, type AppOptions, createApp } from '../../server/app.ts'
 import type { FirstStart } from '../../server/db/bootstrap.ts'
+import { newId } from './batch.ts'
 import { createDatabase, firstStart, type TestDatabase } from './database.ts'
 import { createTestLog, type TestLog } from './log.ts'
 import type { Scope } from './scope.ts'
@@ -83,4 +84,15 @@ export async function startAppOn(
     },
   }
   return test
+}
+
+/** A second project of the server's organization, with a key. */
+export async function addProject(server: TestApp, slug: string): Promise<{ project_id: string; public_key: string }> {
+  const public_key = newId()
+  const [row] = await server.database.sql<{ id: string }>(
+    'insert into projects (organization_id, slug, name) select id, $1, $1 from organizations limit 1 returning id',
+    [slug],
+  )
+  await server.database.sql('insert into project_keys (public_key, project_id) values ($1, $2)', [public_key, row!.id])
+  return { project_id: row!.id, public_key }
 }

@@ -46,7 +46,7 @@ function show({ from, to, isType }: Import): string {
 }
 
 const flow = ['ingest', 'write', 'notify', 'relay', 'socket']
-const forEveryone = ['errors.ts', 'limit.ts', 'log.ts', 'pieces.ts', 'service.ts', 'protocol.ts']
+const forEveryone = ['contention.ts', 'errors.ts', 'limit.ts', 'log.ts', 'pieces.ts', 'service.ts', 'protocol.ts']
 const compositionRoots = ['main.ts', 'app.ts', 'cli']
 
 interface Knows {
@@ -65,6 +65,7 @@ const picture: Record<string, Knows> = {
   'protocol.ts': { values: [], types: [] },
   'limit.ts': { values: [], types: [] },
   'pieces.ts': { values: [], types: [] },
+  'contention.ts': { values: [], types: [] },
   'metrics.ts': { values: [], types: [] },
   'config.ts': { values: [], types: [] },
   'first-start.ts': { values: [], types: ['db/bootstrap.ts'] },
