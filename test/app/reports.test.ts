@@ -126,3 +126,30 @@ test('An event and its report are each stored when the other is not', async (t) 
     [7],
   )
 })
+
+test('What is dropped is counted in /metrics, by type and by category, and names of a stranger make no metric', async (t) => {
+  const server = await startApp(t)
+  const items = [
+    '{"type":"session"}\n{}',
+    '{"type":"log","item_count":3}\n{}',
+    '{"type":"attachment","length":3}\n\n\0x',
+    '{"type":"made_up_by_me"}\n{}',
+  ]
+  const response = await fetch(`${server.url}/api/${server.project_id}/envelope/?sentry_key=${server.public_key}`, {
+    method: 'POST',
+    body: `{}\n${items.join('\n')}\n`,
+  })
+  assert.deepEqual([response.status, await response.json()], [200, {}])
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  for (const line of [
+    'ingest_items_total{type="session"} 1',
+    'ingest_items_total{type="other"} 1',
+    'ingest_dropped_total{category="session"} 1',
+    'ingest_dropped_total{category="log_item"} 3',
+    'ingest_dropped_total{category="attachment"} 1',
+    'ingest_dropped_total{category="other"} 1',
+  ]) {
+    assert.ok(metrics.includes(line), line)
+  }
+  assert.ok(!metrics.includes('made_up'))
+})
