@@ -266,3 +266,19 @@ test('A pooled connection that dies while it is lent and nothing runs on it cost
   client.release()
   assert.equal((await pool.query('select 1')).rowCount, 1, 'the pool makes a new one')
 })
+
+test('A start whose connection is ended while it waits for another server’s migration fails with the reason', async (t) => {
+  const database = await createDatabase(t)
+  const other = await database.connect()
+  await other.query("begin; select pg_advisory_xact_lock(hashtext('mesher.migrate'))")
+  const starting = assert.rejects(migrate(database.url, createLog('error')), /terminating connection/)
+  await eventually(async () => {
+    const ended = await database.sql(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'mesher migrate' and wait_event_type = 'Lock'`,
+    )
+    assert.equal(ended.length, 1)
+  })
+  await starting
+  await other.query('rollback')
+})
