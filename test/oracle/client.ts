@@ -6,6 +6,7 @@ import { WebSocket } from 'ws'
 import { type Filters, levels, type ServerMessage } from '../../server/protocol.ts'
 import type { Random } from '../support/random.ts'
 import type { Fleet } from './fleet.ts'
+import { backOff } from './pace.ts'
 import type { Reader } from './reader.ts'
 import type { Story } from './story.ts'
 import { environments } from './traffic.ts'
@@ -48,6 +49,8 @@ export function createClient(options: ClientOptions): Client {
   const { name, temper, sample, project_id, world, fleet, reader, story, random } = options
   let socket: WebSocket | null = null
   let away = false
+  /** To connect, since it was last subscribed. */
+  let attempts = 0
   let life = new AbortController()
   let disturbing: Promise<void> = Promise.resolve()
 
@@ -114,7 +117,7 @@ export function createClient(options: ClientOptions): Client {
       asked.clear()
       note(`closed with ${code} ${reason}, cursor ${cursor}`)
       if (![1001, 1006, 4408, 4503].includes(code)) story.wrong(`${name} was closed with ${code} ${reason}`)
-      if (!away) setTimeout(comeBack, 20 + random.below(50))
+      if (!away) setTimeout(comeBack, backOff(attempts++, random))
     })
   }
 
@@ -161,6 +164,7 @@ export function createClient(options: ClientOptions): Client {
     switch (message.type) {
       case 'subscribed':
         counts.connections += 1
+        attempts = 0
         unresolved = message.unresolved
         begin(filters, since)
         answered = since

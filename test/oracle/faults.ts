@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import { createRandom, type Random } from '../support/random.ts'
 import type { Fleet, Slot } from './fleet.ts'
+import { pause } from './pace.ts'
 import type { Story } from './story.ts'
 import { isAway, isContention, type World } from './world.ts'
 
@@ -225,7 +226,7 @@ export function startFaults({ world, fleet, story, seed, every, only, spare }: F
       if (due.length === 0) due = random.shuffled(known)
       const name = due.pop()
       if (name === undefined) return
-      await delay(random.below(every) + every / 2, undefined, { signal: life.signal }).catch(() => {})
+      await pause(random.below(every) + every / 2, life.signal)
       if (life.signal.aborted) return
       story.note('fault', name)
       counts[name] = (counts[name] ?? 0) + 1

@@ -60,7 +60,7 @@ export async function startFleet(scope: Scope, world: World, story: Story, count
       // A start without a database is refused; whoever runs must go on running.
       if (isUp && !why && !stopping) story.wrong(`${slot.name} ${how}:\n    ${words}`)
       if (exit.code !== null && exit.code !== 0) story.note(slot.name, `last said ${words.slice(0, 500)}`)
-      if (!isUp) await delay(100)
+      if (!isUp) await delay(500)
     }
   }
 
@@ -91,7 +91,7 @@ export async function startFleet(scope: Scope, world: World, story: Story, count
       for (const slot of slots) {
         while (!(await isReady(slot.url))) {
           if (performance.now() > end) throw new Error(`${slot.name} does not get ready: ${await said(slot.url)}`)
-          await delay(50)
+          await delay(200)
         }
       }
     },

@@ -1,10 +1,10 @@
 // People: some act on issues through the API, some type SQL. What they do may fail for a database that is away, a
 // deadlock, a lock; nothing else.
 
-import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import { createRandom, type Random } from '../support/random.ts'
 import type { Fleet } from './fleet.ts'
+import { pause } from './pace.ts'
 import type { Story } from './story.ts'
 import type { Traffic } from './traffic.ts'
 import { isAway, isContention, type World } from './world.ts'
@@ -30,7 +30,6 @@ const mostMade = 1_000
 export function startHands({ world, fleet, story, traffic, seed, every }: HandsOptions): Hands {
   const life = new AbortController()
   const { signal } = life
-  const pause = (ms: number) => delay(ms, undefined, { signal }).catch(() => {})
 
   // Through the API.
 
@@ -59,7 +58,7 @@ export function startHands({ world, fleet, story, traffic, seed, every }: HandsO
   async function acting(random: Random): Promise<void> {
     while (!signal.aborted) {
       await act(random)
-      await pause(random.below(every))
+      await pause(random.below(every), signal)
     }
   }
 
@@ -125,13 +124,13 @@ export function startHands({ world, fleet, story, traffic, seed, every }: HandsO
         projectId,
         status(random),
       ])
-      await pause(200 + random.below(2_000))
+      await pause(200 + random.below(2_000), signal)
       await on.query(random.pick(['commit', 'rollback']))
     },
     'keeps an insert open and rolls it back': async (on, projectId, random) => {
       await on.query('begin')
       await insertEvents(on, projectId, 5)
-      await pause(200 + random.below(1_500))
+      await pause(200 + random.below(1_500), signal)
       await on.query('rollback')
     },
     'makes an issue': (on, projectId, random) => insertIssues(on, projectId, 1, random),
@@ -149,7 +148,7 @@ export function startHands({ world, fleet, story, traffic, seed, every }: HandsO
   async function typing(name: string, random: Random): Promise<void> {
     let on: pg.Client | null = null
     while (!signal.aborted) {
-      await pause(50 + random.below(2 * every))
+      await pause(50 + random.below(2 * every), signal)
       if (signal.aborted) break
       const deed = random.pick(names)
       const projectId = random.pick(world.projects).id

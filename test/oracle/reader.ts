@@ -29,7 +29,7 @@ export function createReader(world: World, fleet: Fleet, random: Random): Reader
       }).catch(() => null)
       const text = await response?.text().catch(() => null)
       if (response?.ok && text) return JSON.parse(text) as Page
-      await delay(50)
+      await delay(200)
     }
   }
 

@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import { levels } from '../../server/protocol.ts'
 import { createRandom, type Random } from '../support/random.ts'
 import type { Fleet } from './fleet.ts'
+import { backOff, pause } from './pace.ts'
 import type { Story } from './story.ts'
 import type { Project, World } from './world.ts'
 
@@ -202,11 +203,10 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
         await twice
         underWay.delete(door)
         due = due.filter(({ event_id }) => !acknowledged.has(event_id))
-        if (due.length > 0) await delay(30)
+        if (due.length > 0) await delay(backOff(attempt, random))
       }
-      next = Math.max(next + (1000 * size) / perSecond, performance.now() - 5_000)
-      const wait = next - performance.now()
-      if (wait > 0) await delay(wait)
+      next = Math.max(next + (1000 * size) / perSecond, performance.now() - 2_000)
+      await pause(Math.max(0, next - performance.now()))
     }
   }
 
@@ -235,9 +235,10 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
       if (how !== 'late') return
       const open = [...sent.keys()].filter((id) => !acknowledged.has(id))
       throw new Error(
-        [`${open.length} events are not answered after ${patience} ms: ${open.slice(0, 5)}`, ...underWay.values()].join(
-          '\n  waits at ',
-        ),
+        [
+          `${open.length} events are not answered after ${patience} ms: ${open.slice(0, 5)}`,
+          ...[...underWay.values()].sort().slice(0, 5),
+        ].join('\n  waits at '),
       )
     },
   }
