@@ -14,7 +14,8 @@ export function connectionConfig(databaseUrl: string, applicationName: string): 
   return {
     connectionString: databaseUrl,
     application_name: applicationName,
-    connectionTimeoutMillis: 5_000,
+    // Long, for a machine without a free core: who gave up sooner would try again, and have more to do.
+    connectionTimeoutMillis: 10_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   }
@@ -38,6 +39,8 @@ export function createPool(
   const pool = new pg.Pool({
     ...connectionConfig(databaseUrl, applicationName),
     max,
+    // Who asks waits for a place in the pool as well, and is told to come back.
+    connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
     statement_timeout: timeout,
     // Who is not even told of the time-out is cut off from the database.

@@ -45,7 +45,7 @@ export interface ListenerOptions {
  */
 const deafAfter = 3
 /** Milliseconds for a connection to be made. pg and pg-listen have time-outs, but neither promises an end in all cases. */
-const connectWithin = 15_000
+const connectWithin = 25_000
 
 export function createListener(options: ListenerOptions): Listener {
   const { log } = options

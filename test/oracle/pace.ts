@@ -15,5 +15,5 @@ export async function pause(milliseconds: number, signal?: AbortSignal): Promise
 
 /** Milliseconds before the next attempt, as whoever is told to come back should wait: longer each time, not in step. */
 export function backOff(attempt: number, random: Random): number {
-  return Math.min(2_000, 30 * 2 ** attempt) * (0.5 + random.below(100) / 100)
+  return Math.min(5_000, 30 * 2 ** attempt) * (0.5 + random.below(100) / 100)
 }

@@ -211,8 +211,8 @@ export function startTraffic({ world, fleet, story, seed, rate }: TrafficOptions
   }
 
   const running: Promise<void>[] = []
-  // Each of the eight doors for every 25 events a second: who waits for an answer sends nothing else.
-  const perProject = 8 * Math.ceil(rate / 25)
+  // Each of the eight doors for every 50 events a second: who waits for an answer sends nothing else.
+  const perProject = 8 * Math.ceil(rate / 50)
   const loops = world.projects.length * perProject
   for (const [p, project] of world.projects.entries()) {
     for (const index of Array.from({ length: perProject }).keys()) {
