@@ -45,7 +45,10 @@ export function createTagFolder(pool: pg.Pool, log: Log): TagFolder {
   return {
     name: 'tags',
     async start() {
-      timer = setInterval(attempt, interval)
+      // One that takes longer than its second is not asked for again, and would not fail once for each.
+      timer = setInterval(() => {
+        if (!folding) void attempt()
+      }, interval)
     },
     async stop() {
       clearInterval(timer)

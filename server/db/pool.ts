@@ -39,8 +39,6 @@ export function createPool(
   const pool = new pg.Pool({
     ...connectionConfig(databaseUrl, applicationName),
     max,
-    // Who asks waits for a place in the pool as well, and is told to come back.
-    connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
     statement_timeout: timeout,
     // Who is not even told of the time-out is cut off from the database.
