@@ -216,10 +216,13 @@ function sentryError(error: AppError): HttpReply {
     ...retryHeaders(error),
     'x-sentry-error': headerText(error.message),
   }
-  if (error.code === 'rate_limited') {
-    // Others, client reports and feedback among them, are still taken.
-    const categories = 'error;default;security;attachment'
-    headers['x-sentry-rate-limits'] = `${headers['retry-after']}:${categories}:project:quota`
+  const after = headers['retry-after']
+  // Others, client reports and feedback among them, are still taken.
+  const categories = 'error;default;security;attachment'
+  if (error.code === 'rate_limited') headers['x-sentry-rate-limits'] = `${after}:${categories}:project:quota`
+  // For everything, and by name as well: an SDK for JavaScript that was limited by name once looks at no other limit.
+  else if (after) {
+    headers['x-sentry-rate-limits'] = `${after}::project:${error.code},${after}:${categories}:project:${error.code}`
   }
   return { status: error.status, headers, body: JSON.stringify({ detail: error.message, causes: causesOf(error) }) }
 }

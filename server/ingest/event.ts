@@ -104,7 +104,10 @@ export function parseEvent(bytes: Buffer, context: EventContext): Event {
   const logger = loggerFrom(event.logger)
   const url = urlFrom(event)
   const user = userFrom(event)
-  const mechanism = exceptions.findLast((exception) => exception.mechanism !== null || exception.handled !== null)
+  // Of an uncaught error with causes, @sentry/browser 11 marks the first cause as unhandled, and the error itself as handled.
+  const mechanism =
+    exceptions.findLast((exception) => exception.handled === false) ??
+    exceptions.findLast((exception) => exception.mechanism !== null || exception.handled !== null)
 
   const tags = tagsFrom(event, context.user_agent ?? '', [
     ['level', level],
