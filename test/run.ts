@@ -1,7 +1,7 @@
 // `npm test`: one PostgreSQL for the run (the embedded one, or TEST_DATABASE_URL where that is set), a migrated template
 // database in it, then every test file in a process of its own. `npm test -- test/app/x.test.ts` runs some.
 
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -30,6 +30,7 @@ async function runWith(databaseUrl: string): Promise<number> {
   const template = await createTemplate(databaseUrl)
   const files = process.argv.slice(2)
   if (files.length === 0) files.push(...(await testFiles()))
+  if (files.some((file) => /\btest.clients\b/.test(file))) installClients()
   const child = spawn(
     process.execPath,
     [
@@ -37,7 +38,8 @@ async function runWith(databaseUrl: string): Promise<number> {
       'tsx',
       '--test',
       '--test-concurrency=2',
-      '--test-timeout=120000',
+      // A cold build of a client takes minutes.
+      `--test-timeout=${files.some((file) => file.includes('languages')) ? 900_000 : 120_000}`,
       '--test-reporter=spec',
       ...files.sort(),
     ],
@@ -48,9 +50,17 @@ async function runWith(databaseUrl: string): Promise<number> {
   return new Promise((resolve) => child.on('exit', (code) => resolve(code ?? 1)))
 }
 
+/** Without a registry the tests that need them are skipped, and say why. */
+function installClients() {
+  spawnSync(process.execPath, ['server/cli/install.mjs', 'test/clients'], { stdio: 'inherit' })
+}
+
 async function testFiles(): Promise<string[]> {
   const entries = await readdir('test', { recursive: true })
-  return entries.filter((entry) => entry.endsWith('.test.ts')).map((entry) => join('test', entry))
+  // Clients of other languages have to be fetched and built first: `npm run clients`.
+  const apart = /^clients.(languages|node_modules)/
+  const files = entries.filter((entry) => entry.endsWith('.test.ts') && !apart.test(entry))
+  return files.map((entry) => join('test', entry))
 }
 
 process.exitCode = await main()

@@ -1,14 +1,17 @@
 // Runs before every npm script (pretest, precheck, …; start.mjs imports it), on a clone that may have no node_modules yet:
-// plain Node, no dependency. Says nothing and costs a few milliseconds when there is nothing to do.
+// plain Node, no dependency. Says nothing and costs a few milliseconds when there is nothing to do. `install.mjs test/clients`
+// installs the packages of that folder of the repository.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
+const repository = fileURLToPath(new URL('../..', import.meta.url))
+const [, program = '', folder = '.'] = process.argv
+const root = resolve(repository, program.endsWith('install.mjs') ? folder : '.')
 
 refuseOldNode()
 if (!isInstalled()) {
@@ -24,7 +27,7 @@ if (!isInstalled()) {
 }
 
 function refuseOldNode() {
-  const wanted = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).engines.node.replace('>=', '')
+  const wanted = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')).engines.node.replace('>=', '')
   const [major, minor] = wanted.split('.').map(Number)
   const [hasMajor, hasMinor] = process.versions.node.split('.').map(Number)
   if (hasMajor > major || (hasMajor === major && hasMinor >= minor)) return

@@ -20,7 +20,9 @@ const imports = sources.flatMap(importsOf)
 
 function sourcesIn(folder: string): string[] {
   const entries = readdirSync(new URL(`${folder}/`, root), { recursive: true, encoding: 'utf8' })
-  return entries.filter((entry) => /\.m?ts$/.test(entry)).map((entry) => join(folder, entry.replaceAll('\\', '/')))
+  return entries
+    .filter((entry) => /^(?!.*node_modules).*\.m?ts$/.test(entry))
+    .map((entry) => join(folder, entry.replaceAll('\\', '/')))
 }
 
 // `import { type X } from` is a value import: with verbatimModuleSyntax the module is loaded all the same.
