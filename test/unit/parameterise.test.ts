@@ -143,7 +143,14 @@ test('Parameterising any text twice changes nothing, and the result is bounded',
       assert.equal(parameterised(once), once)
       assert.ok(once.length <= 1024)
     }),
-    { numRuns: 3000 },
+    // The same texts every time: a new find is for who looks for one, with another seed. Those that were found stay.
+    {
+      numRuns: 3000,
+      seed: 1,
+      examples: ['\0::e15:04:05https://x1', 'fe80::11111', 'fe80::3.511', 'a@b.co.1111', '1.a://x', '5\u0338'].map(
+        (one) => [one],
+      ),
+    },
   )
 })
 

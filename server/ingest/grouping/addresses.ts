@@ -142,14 +142,11 @@ export function ip6At(text: string, at: number): number {
     else break
   }
   const after = text.charCodeAt(end)
-  if (
+  const goesOn =
     isAlphanumeric(after) ||
     (after === opening && text.charCodeAt(end - 1) === colon) ||
-    !digit ||
-    (gap ? groups > 7 : groups !== 8)
-  )
-    return 0
-  return zoneIdEnd(text, end)
+    (after === colon && text.charCodeAt(end + 1) === opening)
+  return goesOn || !digit || (gap ? groups > 7 : groups !== 8) ? 0 : zoneIdEnd(text, end)
 }
 
 /** `fe80::1%eth0`. */
