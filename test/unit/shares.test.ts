@@ -27,7 +27,7 @@ test('A project that sends alone gets whole batches on every connection', () => 
   assert.equal(shares.crowded, false)
 })
 
-test('In a storm the others come first and apart, and one connection stays free for them', () => {
+test('In a storm the others come first and apart, and the crowd has one connection', () => {
   const queue = openQueue()
   const shares = createShares(queue, 2, limits)
   push(queue, 'storm', 1_000)
@@ -36,16 +36,35 @@ test('In a storm the others come first and apart, and one connection stays free 
   const first = shares.next(true)
   assert.deepEqual(projectsOf(first.batch), ['quiet', 'another'])
   assert.equal(first.batch.length, 4)
-  assert.equal(shares.next(true).batch.length, 0, 'the last connection is kept free')
-  shares.done(first)
   const crowd = shares.next(true)
   assert.deepEqual([projectsOf(crowd.batch), crowd.batch.length, crowd.crowded], [['storm'], 200, true])
   assert.equal(shares.crowded, true)
-  assert.equal(shares.next(true).batch.length, 0)
+  shares.done(first)
+  assert.equal(shares.next(true).batch.length, 0, 'the last connection is kept free')
   push(queue, 'quiet', 1)
   assert.deepEqual(projectsOf(shares.next(true).batch), ['quiet'])
   shares.done(crowd)
   assert.equal(shares.crowded, false)
+})
+
+test('Others who always have something to write do not starve a crowd', () => {
+  for (const connections of [1, 2, 4]) {
+    const queue = openQueue()
+    const shares = createShares(queue, connections, limits)
+    push(queue, 'storm', 1_000)
+    const underway = []
+    const written = []
+    for (let turn = 0; turn < 12; turn += 1) {
+      push(queue, `quiet ${turn}`, 1)
+      if (underway.length === connections) shares.done(underway.shift()!)
+      const share = shares.next(true)
+      if (share.batch.length > 0) underway.push(share)
+      written.push(...share.batch)
+    }
+    const storms = written.filter((waiting) => waiting.project_id === 'storm').length
+    assert.ok(storms >= 600, `${storms} with ${connections} connections`)
+    assert.equal(written.filter((waiting) => waiting.project_id === 'quiet 0').length, 1)
+  }
 })
 
 test('The last connection is for projects that have no batch under way', () => {
