@@ -1,5 +1,5 @@
 -- Events go in through one function and come out as issues. To be tried with psql alone, on a database that the files of
--- db/migrations, db/ingest_batch.sql and db/triggers.sql were applied to:
+-- db/migrations, db/ingest_batch.sql, db/triggers.sql and db/triage.sql were applied to:
 --   psql -d mesher_check -f db/check/01_ingest.sql
 -- Everything it makes belongs to the organization mesher-check, which the last of these files deletes.
 

@@ -196,13 +196,20 @@ test('The tours in db/check show what they say, with no server', async (t) => {
   )
   assert.equal(counted![0]!.unresolved, counted![0]!.counted)
 
-  const [left, , projects] = results.get('03_delete.sql')!.slice(-3)
+  const [, merged, , apart] = results.get('03_merge.sql')!.slice(-4)
+  assert.deepEqual(merged, [{ short_id: 'CHECK-1', event_count: '4', events: '4' }])
+  assert.deepEqual(apart, [
+    { short_id: 'CHECK-1', event_count: '3', events: '3' },
+    { short_id: 'CHECK-2', event_count: '1', events: '1' },
+  ])
+
+  const [left, , projects] = results.get('04_delete.sql')!.slice(-3)
   assert.deepEqual(left, [{ issues: '1', stats: '1', hashes: '1', events: '3' }])
   assert.deepEqual(projects, [{ projects: '0' }])
 
   // The update that was rolled back is not among them.
   assert.deepEqual(
     heard.flatMap((one) => one.issues?.map((issue) => issue.action) ?? one.action),
-    ['resolved', 'regressed', 'events', 'deleted', 'deleted'],
+    ['resolved', 'regressed', 'events', 'merged', 'updated', 'created', 'updated', 'deleted', 'deleted'],
   )
 })

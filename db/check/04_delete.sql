@@ -1,5 +1,5 @@
--- Deleting an issue deletes what belongs to it, and is heard. After 02_listen.sql:
---   psql -d mesher_check -f db/check/03_delete.sql
+-- Deleting an issue deletes what belongs to it, and is heard. After 03_merge.sql:
+--   psql -d mesher_check -f db/check/04_delete.sql
 
 listen mesher;
 
