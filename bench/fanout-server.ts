@@ -7,6 +7,7 @@ import { createHttpServer } from '../server/http/uws.ts'
 import { createLog } from '../server/log.ts'
 import { parseNotification } from '../server/notify/channels.ts'
 import { maxBufferedBytes } from '../server/protocol.ts'
+import { createLine } from '../server/relay/readings.ts'
 import { createRelay } from '../server/relay/relay.ts'
 import { topicsOfFilters } from '../server/relay/topics.ts'
 import { streamSocket } from '../server/socket/door.ts'
@@ -47,7 +48,7 @@ function notificationPayload(n: number): string {
 
 const replay = {
   epoch: async () => position.epoch,
-  read: async () => ({ position, unresolved: 0, version: 0, changes: null, reason: null }),
+  read: async () => ({ position, unresolved: 0, version: 0, reason: null, page: async () => null }),
 }
 
 function newRelay(publish: (topic: string, text: string) => void) {
@@ -78,8 +79,7 @@ const access = { token_id: '1', token_name: 'bench', organization_id: '1' }
 server.socket(
   streamSocket({
     relay,
-    read: replay.read,
-    limit: (work) => work(),
+    line: createLine({ read: replay.read, limit: (work) => work() }),
     authenticate: async () => access,
     project: async () => ({ id: '1', slug: 'app', name: 'App' }),
     log,

@@ -10,6 +10,7 @@ import { fanout } from './fanout.ts'
 import type { Bench, Context } from './figure.ts'
 import { footprintNode, footprintPostgres, startFresh, startUsed } from './footprint.ts'
 import { ingestBulk, ingestEnvelope, ingestEnvelope12k, ingestEvents, ingestWebsocket } from './ingest.ts'
+import { join1000, reconnect1000 } from './join.ts'
 import { latencyIdle, latencyLoaded } from './latency.ts'
 import { memorySocket } from './memory.ts'
 import { groupEvents, parseEvents } from './parse.ts'
@@ -29,6 +30,8 @@ const benches: Record<string, Bench> = {
   'latency.idle': latencyIdle,
   'latency.loaded': latencyLoaded,
   'memory.socket': memorySocket,
+  'join.1000': join1000,
+  'reconnect.1000': reconnect1000,
   'triggers.cost': triggersCost,
   'parse.event_1k5': parseEvents('small'),
   'parse.event_12k': parseEvents('large'),

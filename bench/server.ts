@@ -13,23 +13,46 @@ export interface RunningServer extends FirstStartFacts {
   pid: number
   port: number
   public_key: string
+  dataDir: string
+  stop(): Promise<void>
 }
 
 /** On a database that has not had its first start. */
-export async function startServer(context: Context, database: Database): Promise<RunningServer> {
+export async function startServer(
+  context: Context,
+  database: Database,
+  { port = 0 }: { port?: number } = {},
+): Promise<RunningServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'mesher-bench-server-'))
   context.after(() => rm(dataDir, { recursive: true, force: true }))
+  return launch(context, database, dataDir, port, 'Token')
+}
+
+/** The next process on the same port; resolves when it listens. */
+export function restartServer(context: Context, database: Database, { dataDir, port }: RunningServer) {
+  return launch(context, database, dataDir, port, 'Mesher is running at')
+}
+
+async function launch(
+  context: Context,
+  database: Database,
+  dataDir: string,
+  port: number,
+  line: string,
+): Promise<RunningServer> {
   // For a profile: SERVER_NODE_OPTIONS='--cpu-prof --cpu-prof-dir=profile'.
   const extra = process.env.SERVER_NODE_OPTIONS?.split(' ') ?? []
   const args = ['--max-semi-space-size=32', ...extra, 'server/cli/start.mjs']
   const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH, DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: '0' },
+    env: { PATH: process.env.PATH, DATABASE_URL: database.url, DATA_DIR: dataDir, PORT: String(port) },
   })
-  context.after(() => ended(child))
-  await lineWith(child, 'Token')
+  const stop = () => ended(child)
+  context.after(stop)
+  await lineWith(child, line)
   const facts: FirstStartFacts = JSON.parse(await readFile(join(dataDir, 'first-start.json'), 'utf8'))
-  return { ...facts, pid: child.pid!, port: Number(new URL(facts.url).port), public_key: new URL(facts.dsn).username }
+  const bound = Number(new URL(facts.url).port)
+  return { ...facts, pid: child.pid!, port: bound, public_key: new URL(facts.dsn).username, dataDir, stop }
 }
 
 /** Asks a child to end, and waits until it did. */

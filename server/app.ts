@@ -31,6 +31,7 @@ import { createClientReports } from './read/client-reports.ts'
 import { createFeedback } from './read/feedback.ts'
 import { createGroupings } from './read/grouping.ts'
 import { createIssues } from './read/issues.ts'
+import { createLine } from './relay/readings.ts'
 import { createRelay } from './relay/relay.ts'
 import { createReplay } from './relay/replay.ts'
 import { type Service, services } from './service.ts'
@@ -82,7 +83,7 @@ const pause = (milliseconds: number) =>
 
 const knownMethods = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
 
-/** Sockets that read and send a replay at the same time: each may hold maxReplay changes, some 18 MB. */
+/** Replays that are read and sent at the same time: one may be at every page that its readers are at, 18 MB at most. */
 const replaysAtOnce = 8
 
 export function createApp(config: AppConfig, options: AppOptions): App {
@@ -146,8 +147,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const ingest = ingestSocket({ accept, log })
   const streams = streamSocket({
     relay,
-    read: replay.read,
-    limit: createLimit(replaysAtOnce),
+    line: createLine({ read: replay.read, limit: createLimit(replaysAtOnce) }),
     authenticate: tokens.authenticate,
     project: tokens.project,
     log,

@@ -47,6 +47,7 @@ export interface Tokens {
 export function createTokens(db: Db, now: () => number): Tokens {
   const cache = new Map<string, { access: Access; until: number }>()
   const asked = new Map<string, Promise<Access>>()
+  const askedProjects = new Map<string, Promise<Project>>()
   const noted = new Map<string, number>()
   let generation = 0
 
@@ -92,6 +93,19 @@ export function createTokens(db: Db, now: () => number): Tokens {
   const projectsOf = (access: Access) =>
     db.selectFrom('projects').select(['id', 'slug', 'name']).where('organization_id', '=', access.organization_id)
 
+  async function findProject(access: Access, idOrSlug: string): Promise<Project> {
+    const isId = /^[1-9][0-9]{0,17}$/.test(idOrSlug)
+    // PostgreSQL fails on text with NUL in it; what is no slug names no project.
+    const row =
+      isId || /^[a-z0-9-]{1,64}$/.test(idOrSlug)
+        ? await projectsOf(access)
+            .where(isId ? 'id' : 'slug', '=', idOrSlug)
+            .executeTakeFirst()
+        : undefined
+    if (!row) throw new AppError('not_found', 'There is no such project, or this token may not see it')
+    return row
+  }
+
   return {
     async authenticate(text) {
       if (!/^msh_[0-9a-f]{40}$/.test(text)) {
@@ -100,16 +114,11 @@ export function createTokens(db: Db, now: () => number): Tokens {
       return find(text)
     },
     async project(access, idOrSlug) {
-      const isId = /^[1-9][0-9]{0,17}$/.test(idOrSlug)
-      // PostgreSQL fails on text with NUL in it; what is no slug names no project.
-      const row =
-        isId || /^[a-z0-9-]{1,64}$/.test(idOrSlug)
-          ? await projectsOf(access)
-              .where(isId ? 'id' : 'slug', '=', idOrSlug)
-              .executeTakeFirst()
-          : undefined
-      if (!row) throw new AppError('not_found', 'There is no such project, or this token may not see it')
-      return row
+      // A thousand dashboards that come back at once are one question.
+      const key = `${access.organization_id} ${idOrSlug}`
+      const asking = askedProjects.get(key) ?? findProject(access, idOrSlug).finally(() => askedProjects.delete(key))
+      askedProjects.set(key, asking)
+      return asking
     },
     projects: (access) => projectsOf(access).orderBy('id').execute(),
     forget(tokenId) {

@@ -3,8 +3,10 @@
 //
 // States: live (notifications are published as they come), lost (there is no listener; subscribers hear marks only),
 // catching up (LISTEN is in force again: what comes is held while the missed changes are read and published).
-// Under load what came within 5 ms is published together: uWebSockets.js then writes each socket once, worth a factor of
-// ten. Idle, a message leaves in the same turn of the event loop.
+// What comes soon after a flush is published together: uWebSockets.js then writes each socket once, worth a factor of ten.
+// How soon is twice what writing the last flush's sockets costs, so that no more than a third of a core goes into it, and
+// 5 ms at most: for 200 dashboards 2 ms, which a waiting message sees the half of. Idle, a message leaves in the same turn of
+// the event loop.
 
 import type { Log } from '../log.ts'
 import type { ChangeEntry, EventEntry, Notification } from '../notify/channels.ts'
@@ -12,44 +14,12 @@ import { type Level, markInterval } from '../protocol.ts'
 import type { Service } from '../service.ts'
 import { cursorFrom, type Position } from './cursor.ts'
 import { type Change, encode, eventChange, issueChange } from './messages.ts'
+import { Place, Stream } from './place.ts'
 import type { Replay, Snapshot } from './replay.ts'
-import { createSampler, type Sampler } from './sampler.ts'
+import { createSampler } from './sampler.ts'
 import { projectTopic, rateTopic, topicsOfEvent } from './topics.ts'
 
 type Counted = Extract<Notification, { action: 'events' | 'issues' | 'bulk' }>
-
-export interface Tapped {
-  /** Null for messages that are no change: counts and resyncs. */
-  change: Change | null
-  /** Of a count, so that an older one than the snapshot's is left out. */
-  version: number | null
-  text: string
-  /** False for an event that a storm's samples leave out. */
-  shown: boolean
-}
-
-/** Everything that a project's subscribers are sent while a socket is on its way to become one. */
-export interface Tap {
-  readonly messages: Tapped[]
-  readonly overflow: boolean
-  close(): void
-}
-
-/** One socket's place in its project's stream. */
-export interface Place {
-  /** Publishes to the topics given from now on. */
-  addTopics(topics: string[]): void
-  removeTopics(topics: string[]): void
-  /** With `sample`, what a storm's samples leave out is left out here too. */
-  tap(sample: boolean): Tap
-  /** The latest count and cursor that subscribers were told. */
-  present(): { unresolved: number; cursor: string }
-  /** The first snapshot of a project says where its count begins. */
-  learn(snapshot: Snapshot): void
-  /** From where a socket that just lost messages has to resume. */
-  gapCursor(): string
-  leave(): void
-}
 
 export interface Relay extends Service {
   handle(notification: Notification): void
@@ -67,7 +37,7 @@ export interface RelayOptions {
   publish(topic: string, text: string): void
   replay: Replay
   log: Log
-  /** Milliseconds that messages wait for company under load. */
+  /** The most milliseconds that messages wait for company under load. */
   window?: number
   /** Milliseconds between marks. */
   markEvery?: number | undefined
@@ -75,35 +45,22 @@ export interface RelayOptions {
   onGap?(): void
 }
 
-interface Stream {
-  project_id: string
-  places: number
-  topics: Map<string, number>
-  taps: Set<OpenTap>
-  sampler: Sampler
-  unresolved: number
-  version: number
-}
-interface OpenTap {
-  sample: boolean
-  messages: Tapped[]
-  bytes: number
-  overflow: boolean
-}
-
 /** More transactions than pass between two heartbeats of any server. */
 const farAhead = 10_000_000n
-/** A joining socket that would have to be sent more than this reads the tables again. */
-const tapBytes = 512 * 1024
 /** Milliseconds between the points of the trail, and how many are kept. */
 const trailStep = 250
 const trailLength = 8
+/** Milliseconds for each socket of the last flush: twice what the kernel takes to write to one and to hand it over. */
+const windowPerSocket = 0.01
 /** Notifications held while catching up; beyond it subscribers are told of a gap. */
 const mostHeld = 20_000
 
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
 export function createRelay(options: RelayOptions): Relay {
   const { log, replay } = options
-  const window = options.window ?? 5
+  const longestWindow = options.window ?? 5
+  let window = 0
   const streams = new Map<string, Stream>()
   let state: 'live' | 'lost' | 'catching_up' = 'lost'
   let position: Position = { epoch: '', xid: 0n }
@@ -112,6 +69,8 @@ export function createRelay(options: RelayOptions): Relay {
   let held: Notification[] = []
   let generation = 0
   let pending: { topic: string; text: string }[] = []
+  /** Whose sockets what is pending goes to. */
+  const touched = new Set<Stream>()
   let lastFlush = 0
   let timer: NodeJS.Timeout | undefined
   let immediate: NodeJS.Immediate | undefined
@@ -128,7 +87,8 @@ export function createRelay(options: RelayOptions): Relay {
     if (at > position.xid && at - position.xid < farAhead) position = { epoch: position.epoch, xid: at }
   }
 
-  function schedule() {
+  function schedule(stream: Stream) {
+    touched.add(stream)
     if (timer || immediate) return
     const wait = window - (performance.now() - lastFlush)
     if (wait <= 0) immediate = setImmediate(flush)
@@ -142,6 +102,10 @@ export function createRelay(options: RelayOptions): Relay {
     immediate = undefined
     const messages = pending
     pending = []
+    let sockets = 0
+    for (const { places } of touched) sockets += places
+    touched.clear()
+    window = Math.min(longestWindow, sockets * windowPerSocket)
     lastFlush = performance.now()
     if (lastFlush - (trail.at(-1)?.at ?? lastFlush) > trailStep)
       trail = [...trail.slice(1 - trailLength), { at: lastFlush, position }]
@@ -151,23 +115,14 @@ export function createRelay(options: RelayOptions): Relay {
 
   function send(stream: Stream, text: string, version: number | null = null) {
     pending.push({ topic: projectTopic(stream.project_id), text })
-    tapped(stream, { change: null, version, text, shown: true })
-    schedule()
+    stream.collect({ change: null, version, text, shown: true })
+    schedule(stream)
   }
 
   function sendChange(stream: Stream, change: Change, topics: string[], shown = true) {
     for (const topic of topics) pending.push({ topic, text: change.text })
-    tapped(stream, { change, version: null, text: change.text, shown })
-    schedule()
-  }
-
-  function tapped(stream: Stream, message: Tapped) {
-    for (const tap of stream.taps) {
-      if (tap.sample && !message.shown) continue
-      tap.bytes += Buffer.byteLength(message.text)
-      if (tap.bytes > tapBytes) tap.overflow = true
-      else tap.messages.push(message)
-    }
+    if (stream.isTapped) stream.collect({ change, version: null, text: change.text, shown })
+    schedule(stream)
   }
 
   function sendEvents(stream: Stream, events: EventEntry[]) {
@@ -175,7 +130,7 @@ export function createRelay(options: RelayOptions): Relay {
     for (const entry of events) {
       const shown = stream.sampler.take(now)
       const topics = eventTopics(stream, entry.level, entry.environment ?? null, shown)
-      if (topics.length > 0 || stream.taps.size > 0) {
+      if (topics.length > 0 || stream.isTapped) {
         sendChange(stream, eventChange(stream.project_id, cursor(), entry), topics, shown)
       }
     }
@@ -185,7 +140,7 @@ export function createRelay(options: RelayOptions): Relay {
   function eventTopics(stream: Stream, level: Level, environment: string | null, shown: boolean): string[] {
     const all = topicsOfEvent(stream.project_id, 'all', level, environment)
     const topics = shown ? [...all, ...topicsOfEvent(stream.project_id, 'e', level, environment)] : all
-    return topics.filter((topic) => stream.topics.has(topic))
+    return topics.filter((topic) => stream.has(topic))
   }
 
   /** Once a second: in a storm, how much of it was shown. */
@@ -195,7 +150,7 @@ export function createRelay(options: RelayOptions): Relay {
       if (!counted) continue
       const text = encode({ type: 'rate', project_id: stream.project_id, ...counted, seconds: 1, cursor: cursor() })
       pending.push({ topic: rateTopic(stream.project_id), text })
-      schedule()
+      schedule(stream)
     }
   }
 
@@ -259,11 +214,18 @@ export function createRelay(options: RelayOptions): Relay {
       if (mine !== generation) return
       horizon ??= snapshot.position
       if (streams.get(stream.project_id) !== stream) continue
-      publishMissed(stream, snapshot, seen)
-      // Between projects the sockets are written and others get their turn.
-      flush()
-      await new Promise((resolve) => setImmediate(resolve))
+      tellWhatIsMissing(stream, snapshot)
+      for (let number = 0; ; number++) {
+        const changes = await snapshot.page(number)
+        if (mine !== generation) return
+        if (!changes) break
+        publishMissed(stream, changes, seen)
+        // Between pages the sockets are written and others get their turn.
+        flush()
+        await nextTurn()
+      }
       if (mine !== generation) return
+      tellCount(stream, snapshot)
     }
     // Without subscribers nobody holds an older cursor: the present will do.
     position = horizon ?? (await replay.read('0', null)).position
@@ -271,7 +233,7 @@ export function createRelay(options: RelayOptions): Relay {
     resume(seen)
   }
 
-  function publishMissed(stream: Stream, snapshot: Snapshot, seen: Set<string>) {
+  function tellWhatIsMissing(stream: Stream, snapshot: Snapshot) {
     const { project_id } = stream
     const at = cursorFrom(snapshot.position)
     if (snapshot.reason === 'cursor_foreign') {
@@ -280,19 +242,24 @@ export function createRelay(options: RelayOptions): Relay {
       options.onGap?.()
       send(stream, encode({ type: 'gap', project_id, reason: 'listener_lost', dropped: null, cursor: cursor() }))
     }
-    for (const change of snapshot.changes ?? []) {
+  }
+
+  function publishMissed(stream: Stream, changes: Change[], seen: Set<string>) {
+    for (const change of changes) {
       seen.add(change.key)
       const topics = change.event
         ? eventTopics(stream, change.event.level, change.event.environment, true)
-        : [projectTopic(project_id)]
+        : [projectTopic(stream.project_id)]
       sendChange(stream, change, topics)
     }
-    if (snapshot.version > stream.version || snapshot.reason !== null) {
-      stream.version = snapshot.version
-      stream.unresolved = snapshot.unresolved
-      const count = encode({ type: 'issue_count', project_id, count: snapshot.unresolved, cursor: at })
-      send(stream, count, snapshot.version)
-    }
+  }
+
+  function tellCount(stream: Stream, { unresolved, version, reason, position: at }: Snapshot) {
+    if (version <= stream.version && reason === null) return
+    stream.version = version
+    stream.unresolved = unresolved
+    const { project_id } = stream
+    send(stream, encode({ type: 'issue_count', project_id, count: unresolved, cursor: cursorFrom(at) }), version)
   }
 
   function resume(seen: Set<string>) {
@@ -329,60 +296,17 @@ export function createRelay(options: RelayOptions): Relay {
     }
   }
 
+  const present = {
+    cursor,
+    // Drops are reported within a few turns of the event loop: what was published two seconds ago was taken.
+    gapCursor: () => cursorFrom(trail[0]?.position ?? position),
+    left: (stream: Stream) => void streams.delete(stream.project_id),
+  }
+
   function enter(projectId: string): Place {
-    let stream = streams.get(projectId)
-    if (!stream) {
-      stream = {
-        project_id: projectId,
-        places: 0,
-        topics: new Map(),
-        taps: new Set(),
-        sampler: createSampler(performance.now()),
-        unresolved: 0,
-        version: -1,
-      }
-      streams.set(projectId, stream)
-    }
-    const mine = stream
-    mine.places += 1
-    let left = false
-    return {
-      addTopics(topics) {
-        for (const topic of topics) mine.topics.set(topic, (mine.topics.get(topic) ?? 0) + 1)
-      },
-      removeTopics(topics) {
-        for (const topic of topics) {
-          const count = (mine.topics.get(topic) ?? 0) - 1
-          if (count > 0) mine.topics.set(topic, count)
-          else mine.topics.delete(topic)
-        }
-      },
-      tap(sample) {
-        const tap: OpenTap = { sample, messages: [], bytes: 0, overflow: false }
-        mine.taps.add(tap)
-        return {
-          messages: tap.messages,
-          get overflow() {
-            return tap.overflow
-          },
-          close: () => void mine.taps.delete(tap),
-        }
-      },
-      present: () => ({ unresolved: mine.unresolved, cursor: cursor() }),
-      learn(snapshot) {
-        if (mine.version !== -1) return
-        mine.version = snapshot.version
-        mine.unresolved = snapshot.unresolved
-      },
-      // Drops are reported within a few turns of the event loop: what was published two seconds ago was taken.
-      gapCursor: () => cursorFrom(trail[0]?.position ?? position),
-      leave() {
-        if (left) return
-        left = true
-        mine.places -= 1
-        if (mine.places === 0) streams.delete(projectId)
-      },
-    }
+    const stream = streams.get(projectId) ?? new Stream(projectId, createSampler(performance.now()))
+    streams.set(projectId, stream)
+    return new Place(stream, present)
   }
 
   return {

@@ -4,7 +4,7 @@ import type { Access, Project } from '../access/tokens.ts'
 import { AppError } from '../errors.ts'
 import type { HttpRequest, SocketRoute } from '../http/types.ts'
 import { closeCodes, Filters, maxBufferedBytes } from '../protocol.ts'
-import { createStreamSession, type StreamDeps, type StreamSession, type StreamStart } from './stream.ts'
+import { type StreamDeps, StreamSession, type StreamStart } from './stream.ts'
 
 export interface StreamSocket {
   route: SocketRoute<Opened>
@@ -16,8 +16,9 @@ export interface StreamSocket {
   size(): number
 }
 
-interface Opened extends StreamStart {
-  token: string
+/** `start` until the socket is open, `session` from then on. */
+interface Opened {
+  start: (StreamStart & { token: string }) | null
   session: StreamSession | null
 }
 
@@ -29,6 +30,8 @@ export interface StreamSocketDeps extends StreamDeps {
 }
 
 const subprotocol = 'mesher.v1'
+/** What most ask for, once. */
+const everything: Filters = { level: [], environment: [] }
 
 export function streamSocket(deps: StreamSocketDeps): StreamSocket {
   const mostPerToken = deps.mostPerToken ?? 20_000
@@ -72,16 +75,23 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
       const access = await deps.authenticate(token)
       const project = await deps.project(access, request.params.project ?? '')
       return {
-        data: { token, token_id: access.token_id, project_id: project.id, filters, sample, since, session: null },
+        data: {
+          start: { token, token_id: access.token_id, project_id: project.id, filters, sample, since },
+          session: null,
+        },
         ...(protocol ? { protocol } : {}),
       }
     },
     open(peer) {
       if (stopping) return peer.end(closeCodes.shutting_down, 'shutting down: come back')
-      const session = createStreamSession(peer, peer.data, deps)
+      const { start } = peer.data
+      if (!start) return
+      const session = new StreamSession(peer, start, deps)
       peer.data.session = session
+      // What it began with is not kept for as long as it is open.
+      peer.data.start = null
       if (!add(session)) return peer.end(closeCodes.rate_limited, 'too many sockets for this token')
-      return recheck(session, peer.data.token)
+      return recheck(session, start.token)
     },
     message(peer, bytes, isBinary) {
       peer.data.session?.message(bytes, isBinary)
@@ -147,6 +157,7 @@ function firstSubscription(query: string): { filters: Filters; sample: boolean; 
   if (sample !== 'true' && sample !== 'false') {
     throw new AppError('bad_request', 'sample is true or false')
   }
-  const filters = { level: parsed.data.level ?? [], environment: parsed.data.environment ?? [] }
+  const { level = [], environment = [] } = parsed.data
+  const filters = level.length + environment.length === 0 ? everything : { level, environment }
   return { filters, sample: sample === 'true', since }
 }

@@ -6,31 +6,24 @@
 //   lagging  the socket's buffer was full and something was dropped: no topics until it takes messages again, then `gap`
 //            and topics; one that stays slow is closed
 // Messages of the client are handled one after the other; a second `subscribe` waits for the first to be in force.
+//
+// A class, and what is idle holds nothing: ten thousand of these wait most of the time (bench, memory.socket).
 
 import { AppError } from '../errors.ts'
 import type { Peer } from '../http/types.ts'
 import type { Log } from '../log.ts'
-import { ClientMessage, closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
+import { closeCodes, type Filters, maxBufferedBytes, type Ref, type ServerMessage } from '../protocol.ts'
 import { cursorFrom, type Position, parseCursor } from '../relay/cursor.ts'
-import type { Place, Tap } from '../relay/relay.ts'
-import type { Snapshot } from '../relay/replay.ts'
+import type { Change } from '../relay/messages.ts'
+import type { Place, Tap } from '../relay/place.ts'
+import type { Line, Reading, SharedSnapshot } from '../relay/readings.ts'
 import { matches, projectTopic, rateTopic, topicsOfFilters } from '../relay/topics.ts'
-
-export interface StreamSession {
-  readonly token_id: string
-  readonly project_id: string
-  message(bytes: Buffer, isBinary: boolean): void
-  dropped(): void
-  drain(): void
-  end(code: number, reason: string): void
-  closed(): void
-}
+import { parseMessage } from './message.ts'
 
 export interface StreamDeps {
   relay: { enter(projectId: string): Place; flush(): void; ready(): Promise<void> }
-  read(projectId: string, since: Position | null): Promise<Snapshot>
-  /** Bounds how many sockets read and send a replay at once; the others wait in line. */
-  limit<T>(work: () => Promise<T>): Promise<T>
+  /** For a replay: those who ask the same are given one reading. */
+  line: Line
   log: Log
   onGap?(): void
   /** Milliseconds that a socket may stay slow. */
@@ -48,12 +41,14 @@ export interface StreamStart {
 }
 
 /** What a `subscribe` message asks for. */
-interface Change {
+interface Subscription {
   filters: Filters
   sample: boolean
   since?: string | undefined
   ref?: Ref | undefined
 }
+
+type Answer = (present: { unresolved: number; cursor: string }) => ServerMessage
 
 /** While a replay is sent, no more than this waits in the socket. */
 const replayBuffer = maxBufferedBytes / 4
@@ -62,113 +57,219 @@ const mostWaitingMessages = 32
 const joinLimit = 5_000
 /** How often a socket that joins in a storm reads the tables again. */
 const mostRounds = 3
+const nothing = () => {}
+const noTopics: readonly string[] = []
 
-export function createStreamSession(peer: Peer<unknown>, start: StreamStart, deps: StreamDeps): StreamSession {
-  const { project_id, token_id } = start
-  const place = deps.relay.enter(project_id)
-  let filters = start.filters
-  let sample = start.sample
-  let state: 'joining' | 'live' | 'lagging' = 'joining'
-  let subscribed: string[] = []
-  let gapCursor = ''
-  let slowSince = 0
-  let slowTimer: NodeJS.Timeout | undefined
-  let onDrain = () => {}
-  let waiting = 0
-  let work: Promise<void> = Promise.resolve()
-  const slowLimit = deps.slowLimit ?? 30_000
-  // Shorter than a client waits for a mark.
-  const databaseLimit = deps.databaseLimit ?? 10_000
+export class StreamSession {
+  readonly token_id: string
+  readonly #peer: Peer<unknown>
+  readonly #deps: StreamDeps
+  readonly #place: Place
+  #project_id: string
+  #filters: Filters
+  #sample: boolean
+  #state: 'joining' | 'live' | 'lagging' = 'joining'
+  #subscribed = noTopics
+  #gapCursor = ''
+  #slowSince = 0
+  #slowTimer: NodeJS.Timeout | undefined = undefined
+  #onDrain = nothing
+  #waiting = 0
+  /** Null when there is none. */
+  #work: Promise<void> | null = null
+
+  constructor(peer: Peer<unknown>, { token_id, project_id, filters, sample, since }: StreamStart, deps: StreamDeps) {
+    this.token_id = token_id
+    this.#peer = peer
+    this.#deps = deps
+    this.#place = deps.relay.enter(project_id)
+    this.#project_id = this.#place.project_id
+    this.#filters = filters
+    this.#sample = sample
+    this.#enqueue(() =>
+      this.#join(since === null ? null : parseCursor(since), ({ unresolved, cursor }) => ({
+        type: 'subscribed',
+        project_id,
+        filters,
+        unresolved,
+        cursor,
+        server_time: new Date().toISOString(),
+      })),
+    )
+  }
+
+  message(bytes: Buffer, isBinary: boolean) {
+    const parsed = isBinary ? null : parseMessage(bytes)
+    if (this.#waiting > mostWaitingMessages) {
+      const error = `${mostWaitingMessages} messages wait for their answers: wait for some`
+      return this.#refuse('rate_limited', error, parsed?.ref)
+    }
+    this.#enqueue(() => {
+      if (parsed === null) return this.#refuse('bad_request', 'A message is one JSON object in a text frame')
+      const { message, ref, problem } = parsed
+      if (!message) return this.#refuse('bad_request', problem, ref)
+      if (message.type === 'ping') return void this.#send({ type: 'pong', ref: message.ref })
+      const to = { level: message.filters.level ?? [], environment: message.filters.environment ?? [] }
+      return this.#change({ ...message, filters: to })
+    })
+  }
+
+  dropped() {
+    if (this.#gapCursor !== '') return
+    this.#gapCursor = this.#place.gapCursor()
+    // While joining, the gap is told when the socket is live.
+    if (this.#state === 'joining') return
+    this.#state = 'lagging'
+    this.#unsubscribe()
+    const since = performance.now()
+    this.#slowTimer = setInterval(() => {
+      if (performance.now() - since > this.#slowLimit) this.#tooSlow()
+      else this.#resumeIfDrained()
+    }, 500)
+  }
+
+  drain() {
+    this.#onDrain()
+    this.#resumeIfDrained()
+  }
+
+  end(code: number, reason: string) {
+    this.#peer.end(code, reason)
+  }
+
+  closed() {
+    clearInterval(this.#slowTimer)
+    this.#onDrain()
+    this.#place.removeTopics(this.#subscribed)
+    this.#subscribed = noTopics
+    this.#place.leave()
+  }
+
+  get #slowLimit(): number {
+    return this.#deps.slowLimit ?? 30_000
+  }
+
+  /** Shorter than a client waits for a mark. */
+  get #databaseLimit(): number {
+    return this.#deps.databaseLimit ?? 10_000
+  }
 
   /** False when the socket did not take it. */
-  function send(message: ServerMessage): boolean {
-    return peer.send(JSON.stringify(message))
+  #send(message: ServerMessage): boolean {
+    return this.#peer.send(JSON.stringify(message))
   }
 
-  function subscribe() {
-    const events = topicsOfFilters(project_id, sample ? 'e' : 'all', filters)
-    subscribed = [projectTopic(project_id), ...events, ...(sample ? [rateTopic(project_id)] : [])]
-    place.addTopics(subscribed)
-    for (const topic of subscribed) peer.subscribe(topic)
+  #refuse(code: string, error: string, ref?: Ref) {
+    this.#send({ type: 'error', code, error, ref })
   }
 
-  function unsubscribe() {
-    for (const topic of subscribed) peer.unsubscribe(topic)
-    place.removeTopics(subscribed)
-    subscribed = []
+  #subscribe() {
+    const events = topicsOfFilters(this.#project_id, this.#sample ? 'e' : 'all', this.#filters)
+    const topics = [projectTopic(this.#project_id), ...events, ...(this.#sample ? [rateTopic(this.#project_id)] : [])]
+    this.#subscribed = this.#place.addTopics(topics)
+    for (const topic of topics) this.#peer.subscribe(topic)
+  }
+
+  #unsubscribe() {
+    for (const topic of this.#subscribed) this.#peer.unsubscribe(topic)
+    this.#place.removeTopics(this.#subscribed)
+    this.#subscribed = noTopics
   }
 
   /** One job at a time, in the order they came; what fails closes the socket, and the client comes back with its cursor. */
-  function enqueue(job: () => Promise<void> | void) {
-    waiting += 1
-    work = work
-      .then(() => (peer.closed ? undefined : job()))
-      .catch((error) => {
-        if (error instanceof AppError) return peer.end(closeCodes.unavailable, error.message)
-        deps.log.error('stream.failed', { project_id, error })
-        peer.end(1011, 'internal error: come back with the last cursor')
-      })
-      .finally(() => {
-        waiting -= 1
-      })
+  #enqueue(job: () => Promise<void> | void) {
+    this.#waiting += 1
+    this.#work = (this.#work ?? Promise.resolve()).then(() => this.#do(job))
   }
 
-  type Answer = (present: { unresolved: number; cursor: string }) => ServerMessage
+  async #do(job: () => Promise<void> | void): Promise<void> {
+    try {
+      if (!this.#peer.closed) await job()
+    } catch (error) {
+      if (error instanceof AppError) this.#peer.end(closeCodes.unavailable, error.message)
+      else {
+        this.#deps.log.error('stream.failed', { project_id: this.#project_id, error })
+        this.#peer.end(1011, 'internal error: come back with the last cursor')
+      }
+    }
+    this.#waiting -= 1
+    if (this.#waiting === 0) this.#work = null
+  }
 
-  async function join(since: Position | null, answer: Answer): Promise<void> {
-    unsubscribe()
-    clearInterval(slowTimer)
-    state = 'joining'
+  async #join(since: Position | null, answer: Answer): Promise<void> {
+    this.#unsubscribe()
+    clearInterval(this.#slowTimer)
+    this.#state = 'joining'
     let answerNow: Answer | null = answer
     // A tap that overflowed while a large replay was sent: once more, from there.
-    for (let from: Position | null = since, round = 1; from !== undefined && !peer.closed; round += 1) {
-      const position: Position | null = from
-      await answered(deps.relay.ready(), performance.now() + databaseLimit)
-      // What was read stays in memory until it is sent, so no more than a few sockets do both at once.
-      const next: Position | undefined = await (position ? deps.limit : atOnce)(() =>
-        joinOnce(position, answerNow, round),
-      )
+    for (
+      let from: Position | null | undefined = since, round = 1;
+      from !== undefined && !this.#peer.closed;
+      round += 1
+    ) {
+      await this.#answered(this.#deps.relay.ready(), performance.now() + this.#databaseLimit)
+      const reading = await this.#deps.line(this.#project_id, from)
+      try {
+        from = await this.#joinOnce(reading, from, answerNow, round)
+      } finally {
+        reading.leave()
+      }
       answerNow = null
-      if (next === undefined) return
-      from = next
     }
   }
 
-  const atOnce = <T>(work: () => Promise<T>): Promise<T> => work()
-
   /** Where to read again from; undefined when the socket is live, or gone. */
-  async function joinOnce(from: Position | null, answer: Answer | null, round: number): Promise<Position | undefined> {
-    const read = await readPatiently(from)
+  async #joinOnce(
+    reading: Reading,
+    from: Position | null,
+    answer: Answer | null,
+    round: number,
+  ): Promise<Position | undefined> {
+    const read = await this.#open(reading)
+    if (!read) return undefined
+    const { snapshot, tap } = read
     try {
-      if (!read || peer.closed) return undefined
-      const { snapshot, tap } = read
-      place.learn(snapshot)
-      await sendSnapshot(snapshot, from, answer)
-      if (peer.closed) return undefined
-      deps.relay.flush()
+      this.#place.learn(snapshot)
+      await this.#sendSnapshot(snapshot, from, answer)
+      if (this.#peer.closed) return undefined
+      this.#deps.relay.flush()
       if (tap.overflow && round < mostRounds) return snapshot.position
       // More comes in than this socket can be sent: it goes live, and is told from where it misses something.
-      if (tap.overflow && gapCursor === '') gapCursor = cursorFrom(snapshot.position)
-      goLive(snapshot, tap.messages, from !== null)
+      if (tap.overflow && this.#gapCursor === '') this.#gapCursor = cursorFrom(snapshot.position)
+      this.#goLive(snapshot, tap, from !== null)
       return undefined
     } finally {
-      read?.tap.close()
+      this.#place.untap(tap)
     }
+  }
+
+  /** The tap, and only then the snapshot. Null when the socket was closed meanwhile. */
+  async #open(reading: Reading): Promise<{ snapshot: SharedSnapshot; tap: Tap } | null> {
+    let tap: Tap | null = null
+    const snapshot = await this.#patiently(() => {
+      if (tap) this.#place.untap(tap)
+      tap = this.#place.tap(this.#sample)
+      return reading.snapshot()
+    }).catch((error) => {
+      if (tap) this.#place.untap(tap)
+      throw error
+    })
+    if (snapshot && tap) return { snapshot, tap }
+    if (tap) this.#place.untap(tap)
+    return null
   }
 
   /**
    * A database that is away is waited for, since a subscription is answered when it is in force and not before; but not
-   * without end, for a socket that joins hears nothing.
+   * without end, for a socket that joins hears nothing. Null when the socket was closed meanwhile.
    */
-  async function readPatiently(from: Position | null): Promise<{ snapshot: Snapshot; tap: Tap } | null> {
-    const end = performance.now() + databaseLimit
-    for (let wait = 50; !peer.closed; wait = Math.min(wait * 2, 1_000)) {
-      const tap = place.tap(sample)
+  async #patiently<T>(read: () => Promise<T>): Promise<T | null> {
+    const end = performance.now() + this.#databaseLimit
+    for (let wait = 50; !this.#peer.closed; wait = Math.min(wait * 2, 1_000)) {
       try {
-        return { snapshot: await answered(deps.read(project_id, from), end), tap }
+        return await this.#answered(read(), end)
       } catch (error) {
-        tap.close()
-        deps.log.warn('stream.read_failed', { project_id, error })
+        this.#deps.log.warn('stream.read_failed', { project_id: this.#project_id, error })
         if (performance.now() + wait > end) throw unavailable()
         await new Promise((resolve) => setTimeout(resolve, wait))
       }
@@ -176,7 +277,7 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     return null
   }
 
-  function answered<T>(work: Promise<T>, end: number): Promise<T> {
+  #answered<T>(work: Promise<T>, end: number): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(unavailable()), end - performance.now())
@@ -184,196 +285,121 @@ export function createStreamSession(peer: Peer<unknown>, start: StreamStart, dep
     return Promise.race([work, late]).finally(() => clearTimeout(timer))
   }
 
-  const unavailable = () => new AppError('unavailable', 'no answer from the database: come back with the last cursor')
-
   /** The answer, then what was missed, as fast as the client reads it. */
-  async function sendSnapshot(snapshot: Snapshot, from: Position | null, answer: Answer | null): Promise<void> {
-    while (!peer.closed && peer.bufferedAmount() > replayBuffer) await drained()
+  async #sendSnapshot(snapshot: SharedSnapshot, from: Position | null, answer: Answer | null): Promise<void> {
+    while (this.#isFull()) await this.#drained()
     const cursor = cursorFrom(snapshot.position)
-    const resumed = from && snapshot.changes ? cursorFrom(from) : cursor
-    if (answer) send(answer({ unresolved: snapshot.unresolved, cursor: resumed }))
-    if (snapshot.reason) send({ type: 'resync', project_id, reason: snapshot.reason, cursor })
-    const due = (snapshot.changes ?? []).filter((change) => wanted(change.event))
-    for (let at = 0; at < due.length && !peer.closed; at += 100) {
-      peer.cork(() => {
-        for (const change of due.slice(at, at + 100)) peer.send(change.text)
-      })
-      while (!peer.closed && peer.bufferedAmount() > replayBuffer) await drained()
+    const resumed = from && !snapshot.reason ? cursorFrom(from) : cursor
+    if (answer) this.#send(answer({ unresolved: snapshot.unresolved, cursor: resumed }))
+    if (snapshot.reason) this.#send({ type: 'resync', project_id: this.#project_id, reason: snapshot.reason, cursor })
+    for (let number = 0; !this.#peer.closed; number++) {
+      const changes = await this.#patiently(() => snapshot.page(number))
+      if (!changes) return
+      await this.#sendPage(changes)
     }
   }
 
-  const wanted = (event: { level: Filters['level'][number]; environment: string | null } | null) =>
-    event === null || matches(filters, event.level, event.environment)
-
-  /** In one turn of the event loop: the tap, the topics. */
-  function goLive(snapshot: Snapshot, tapped: ReturnType<Place['tap']>['messages'], resumed: boolean) {
-    const sent = new Set(snapshot.changes?.map((change) => change.key))
-    peer.cork(() => {
-      if (resumed) {
-        const cursor = cursorFrom(snapshot.position)
-        send({ type: 'issue_count', project_id, count: snapshot.unresolved, cursor })
-        send({ type: 'mark', project_id, server_time: new Date().toISOString(), cursor })
-      }
-      for (const { change, version, text } of tapped) {
-        if (version !== null && version <= snapshot.version) continue
-        if (change && (sent.has(change.key) || !wanted(change.event))) continue
-        peer.send(text)
-      }
-    })
-    state = 'live'
-    if (gapCursor !== '') tellGap()
-    subscribe()
+  async #sendPage(changes: Change[]): Promise<void> {
+    const due = changes.filter((change) => this.#wants(change))
+    for (let at = 0; at < due.length && !this.#peer.closed; at += 100) {
+      this.#peer.cork(() => {
+        for (const change of due.slice(at, at + 100)) this.#peer.send(change.text)
+      })
+      while (this.#isFull()) await this.#drained()
+    }
   }
 
-  function tellGap() {
-    deps.onGap?.()
-    send({ type: 'gap', project_id, reason: 'slow_consumer', dropped: null, cursor: gapCursor })
-    gapCursor = ''
+  #isFull(): boolean {
+    return !this.#peer.closed && this.#peer.bufferedAmount() > replayBuffer
+  }
+
+  #wants({ event }: Change): boolean {
+    return event === null || matches(this.#filters, event.level, event.environment)
+  }
+
+  /** In one turn of the event loop: the tap, the topics. */
+  #goLive(snapshot: SharedSnapshot, tap: Tap, resumed: boolean) {
+    const project_id = this.#project_id
+    this.#peer.cork(() => {
+      if (resumed) {
+        const cursor = cursorFrom(snapshot.position)
+        this.#send({ type: 'issue_count', project_id, count: snapshot.unresolved, cursor })
+        this.#send({ type: 'mark', project_id, server_time: new Date().toISOString(), cursor })
+      }
+      for (const { change, version, text } of tap.messages) {
+        if (version !== null && version <= snapshot.version) continue
+        if (change && (snapshot.keys.has(change.key) || !this.#wants(change))) continue
+        this.#peer.send(text)
+      }
+    })
+    this.#state = 'live'
+    if (this.#gapCursor !== '') this.#tellGap()
+    this.#subscribe()
+  }
+
+  #tellGap() {
+    this.#deps.onGap?.()
+    const gap = { type: 'gap', reason: 'slow_consumer', dropped: null } as const
+    this.#send({ ...gap, project_id: this.#project_id, cursor: this.#gapCursor })
+    this.#gapCursor = ''
   }
 
   /** When the socket has taken what waits, or a little later: `drain` is a hint of the library, not a promise. */
-  function drained(): Promise<void> {
+  #drained(): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(done, 250)
-      function done() {
+      const done = () => {
         clearTimeout(timer)
-        onDrain = () => {}
-        if (slowSince === 0) slowSince = performance.now()
-        const limit = state === 'joining' ? Math.min(slowLimit, joinLimit) : slowLimit
-        if (performance.now() - slowSince > limit && peer.bufferedAmount() > replayBuffer) tooSlow()
-        if (peer.bufferedAmount() <= replayBuffer) slowSince = 0
+        this.#onDrain = nothing
+        if (this.#slowSince === 0) this.#slowSince = performance.now()
+        const limit = this.#state === 'joining' ? Math.min(this.#slowLimit, joinLimit) : this.#slowLimit
+        if (performance.now() - this.#slowSince > limit && this.#isFull()) this.#tooSlow()
+        if (!this.#isFull()) this.#slowSince = 0
         resolve()
       }
-      onDrain = done
+      const timer = setTimeout(done, 250)
+      this.#onDrain = done
     })
   }
 
-  function tooSlow() {
-    deps.log.info('stream.slow_consumer', { project_id })
-    peer.end(closeCodes.slow_consumer, 'this client reads too slowly: come back with the last cursor')
+  #tooSlow() {
+    this.#deps.log.info('stream.slow_consumer', { project_id: this.#project_id })
+    this.#peer.end(closeCodes.slow_consumer, 'this client reads too slowly: come back with the last cursor')
     // A close frame behind a full buffer is never read; whoever does not read is not waited for.
-    setImmediate(() => peer.terminate())
+    setImmediate(() => this.#peer.terminate())
   }
 
-  function lag() {
-    if (gapCursor !== '') return
-    gapCursor = place.gapCursor()
-    // While joining, the gap is told when the socket is live.
-    if (state === 'joining') return
-    state = 'lagging'
-    unsubscribe()
-    const since = performance.now()
-    slowTimer = setInterval(() => {
-      if (performance.now() - since > slowLimit) tooSlow()
-      else resumeIfDrained()
-    }, 500)
+  #resumeIfDrained() {
+    if (this.#state !== 'lagging' || this.#peer.closed || this.#isFull()) return
+    clearInterval(this.#slowTimer)
+    this.#deps.relay.flush()
+    this.#state = 'live'
+    this.#tellGap()
+    this.#subscribe()
   }
 
-  function resumeIfDrained() {
-    if (state !== 'lagging' || peer.closed || peer.bufferedAmount() > replayBuffer) return
-    clearInterval(slowTimer)
-    deps.relay.flush()
-    state = 'live'
-    tellGap()
-    subscribe()
-  }
-
-  function refuse(code: string, error: string, ref?: Ref) {
-    send({ type: 'error', code, error, ref })
-  }
-
-  async function changeFilters({ filters: to, sample: toSample, since, ref }: Change): Promise<void> {
-    const position = since === undefined ? null : parseCursor(since)
+  async #change({ filters, sample, since, ref }: Subscription): Promise<void> {
     const answer: Answer = ({ unresolved, cursor }) => ({
       type: 'filters_updated',
-      project_id,
-      filters: to,
+      project_id: this.#project_id,
+      filters,
       unresolved,
       cursor,
       ref,
     })
-    if (position) {
-      filters = to
-      sample = toSample
-      return join(position, answer)
+    if (since !== undefined) {
+      this.#filters = filters
+      this.#sample = sample
+      return this.#join(parseCursor(since), answer)
     }
-    while (state === 'lagging' && !peer.closed) await drained()
+    while (this.#state === 'lagging' && !this.#peer.closed) await this.#drained()
     // Everything that was committed under the old filters leaves under the old filters.
-    deps.relay.flush()
-    unsubscribe()
-    filters = to
-    sample = toSample
-    send(answer(place.present()))
-    subscribe()
-  }
-
-  enqueue(() => {
-    const position = start.since === null ? null : parseCursor(start.since)
-    return join(position, ({ unresolved, cursor }) => ({
-      type: 'subscribed',
-      project_id,
-      filters,
-      unresolved,
-      cursor,
-      server_time: new Date().toISOString(),
-    }))
-  })
-
-  return {
-    project_id,
-    token_id,
-    message(bytes, isBinary) {
-      const parsed = isBinary ? null : parseMessage(bytes)
-      if (waiting > mostWaitingMessages) {
-        return refuse(
-          'rate_limited',
-          `${mostWaitingMessages} messages wait for their answers: wait for some`,
-          parsed?.ref,
-        )
-      }
-      enqueue(() => {
-        if (parsed === null) return refuse('bad_request', 'A message is one JSON object in a text frame')
-        const { message, ref, problem } = parsed
-        if (!message) return refuse('bad_request', problem, ref)
-        if (message.type === 'ping') return void send({ type: 'pong', ref: message.ref })
-        const to = { level: message.filters.level ?? [], environment: message.filters.environment ?? [] }
-        return changeFilters({ ...message, filters: to })
-      })
-    },
-    dropped: lag,
-    drain() {
-      onDrain()
-      resumeIfDrained()
-    },
-    end: (code, reason) => peer.end(code, reason),
-    closed() {
-      clearInterval(slowTimer)
-      onDrain()
-      place.removeTopics(subscribed)
-      subscribed = []
-      place.leave()
-    },
+    this.#deps.relay.flush()
+    this.#unsubscribe()
+    this.#filters = filters
+    this.#sample = sample
+    this.#send(answer(this.#place.present()))
+    this.#subscribe()
   }
 }
 
-type Parsed = { message: ClientMessage; ref?: Ref; problem: '' } | { message: null; ref?: Ref; problem: string }
-
-function parseMessage(bytes: Buffer): Parsed | null {
-  let value: unknown
-  try {
-    value = JSON.parse(bytes.toString('utf8'))
-  } catch {
-    return null
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
-  const result = ClientMessage.safeParse(value)
-  if (result.success) return { message: result.data, ref: result.data.ref, problem: '' }
-  const issue = result.error.issues[0]!
-  const { ref } = value as { ref?: unknown }
-  const where = issue.path.join('.')
-  return {
-    message: null,
-    ref: typeof ref === 'string' || typeof ref === 'number' ? ref : undefined,
-    problem: `${where === '' ? 'message' : where}: ${issue.message}`,
-  }
-}
+const unavailable = () => new AppError('unavailable', 'no answer from the database: come back with the last cursor')
