@@ -58,9 +58,9 @@ const presentSince = `
   with ${bound}
   ${presentColumns},
          (select count(*) from (
-            (select from events e, bound where e.project_id = $1 and e.xid >= $2::xid8 and e.received_at >= bound.since limit $4)
+            (select from events where project_id = $1 and xid >= $2::xid8 and received_at >= (select since from bound) limit $4)
             union all
-            (select from issue_activity a, bound where a.project_id = $1 and a.xid >= $2::xid8 and a.created_at >= bound.since limit $4)
+            (select from issue_activity where project_id = $1 and xid >= $2::xid8 and created_at >= (select since from bound) limit $4)
           ) due)::int as due
     from project_counters where project_id = $1`
 
@@ -88,15 +88,17 @@ const changesPage = `
   changes as (
     (select 1 as kind, e.xid, 0::bigint as number, e.received_at, e.id, e.issue_id, e.level, e.environment, e.release, e.platform,
             e.title, e.culprit, e.message, e.transaction, e.server_name, e.user_key, e.timestamp
-       from events e, bound
-      where e.project_id = $1 and e.xid >= $2::xid8 and e.received_at >= bound.since and pg_visible_in_snapshot(e.xid, $4::pg_snapshot)
+       from events e
+      where e.project_id = $1 and e.xid >= $2::xid8 and e.received_at >= (select since from bound)
+        and pg_visible_in_snapshot(e.xid, $4::pg_snapshot)
         and (e.xid > $2::xid8 or (1, 0, e.received_at, e.id) > ($5::int, $6::bigint, $7::timestamptz, $8::uuid))
       order by e.xid, e.received_at, e.id limit $9)
     union all
     (select 0, a.xid, a.id, '-infinity', '00000000-0000-0000-0000-000000000000', a.issue_id, a.action, a.actor, null, null,
             null, null, null, null, null, null, null
-       from issue_activity a, bound
-      where a.project_id = $1 and a.xid >= $2::xid8 and a.created_at >= bound.since and pg_visible_in_snapshot(a.xid, $4::pg_snapshot)
+       from issue_activity a
+      where a.project_id = $1 and a.xid >= $2::xid8 and a.created_at >= (select since from bound)
+        and pg_visible_in_snapshot(a.xid, $4::pg_snapshot)
         and (a.xid > $2::xid8 or (0, a.id) > ($5::int, $6::bigint))
       order by a.xid, a.id limit $9)
   ),
