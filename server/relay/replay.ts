@@ -187,13 +187,13 @@ function pagesOf(pool: pg.Pool, projectId: string, since: Position, horizon: Pos
       ],
     })
     const last = rows.at(-1)
-    begins[number + 1] =
-      last && rows.length === pageSize
-        ? { xid: last.xid, kind: last.kind, number: last.number, received_at: last.received_at, id: last.id }
-        : null
+    // Once known it stays: a page that is read again after a deletion reaches further, and others go on from here.
+    if (begins.length === number + 1) begins.push(last && rows.length === pageSize ? keyOf(last) : null)
     return last ? rows.map((row) => changeFrom(projectId, horizon, row)) : null
   }
 }
+
+const keyOf = ({ xid, kind, number, received_at, id }: ChangeRow): Key => ({ xid, kind, number, received_at, id })
 
 /** A replayed change moves the cursor on to its own transaction: all before it are settled and were sent. */
 function changeFrom(projectId: string, horizon: Position, row: ChangeRow): Change {
