@@ -10,7 +10,7 @@ import { type Event, type EventContext, parseEvent, type Sender } from './event.
 import { type Dropped, droppedFrom, keepUseful, sortItems } from './items.ts'
 import { eventTooLarge, sentIdFrom } from './json.ts'
 import { type Discarded, type Feedback, scrubbedFeedback } from './reports.ts'
-import { createScrubber, type Scrubber, type ScrubSettings } from './scrub.ts'
+import { createScrubbers, type ScrubSettings } from './scrub.ts'
 import type { SecurityReports } from './security.ts'
 import { crowded, type Turns } from './turns.ts'
 
@@ -116,15 +116,7 @@ export function createAccept({ keys, writer, turns, reports, log, now, countDrop
     return found instanceof Promise ? found.then((key) => checked(key, project)) : checked(found, project)
   }
 
-  const scrubbers = new WeakMap<ScrubSettings, Scrubber>()
-
-  function scrubberOf({ scrubbing }: ProjectKey): Scrubber {
-    const known = scrubbers.get(scrubbing)
-    if (known !== undefined) return known
-    const scrubber = createScrubber(scrubbing)
-    scrubbers.set(scrubbing, scrubber)
-    return scrubber
-  }
+  const scrubberOf = createScrubbers()
 
   /** The key with the settings of now, which a socket that is open for long does not know. */
   function latest(key: ProjectKey): ProjectKey | Promise<ProjectKey> {
@@ -139,7 +131,8 @@ export function createAccept({ keys, writer, turns, reports, log, now, countDrop
   async function store(key: ProjectKey, bytes: Buffer, context: EventContext): Promise<Stored> {
     try {
       const now = latest(key)
-      const scrubber = scrubberOf(now instanceof Promise ? await now : now)
+      const { scrubbing } = now instanceof Promise ? await now : now
+      const scrubber = scrubberOf(scrubbing)
       const parsed = turns.run(key.project_id, bytes.length, () => parseEvent(bytes, { ...context, scrubber }))
       const event = parsed instanceof Promise ? await parsed : parsed
       event.payload = ownBytes(event.payload)
@@ -168,7 +161,7 @@ export function createAccept({ keys, writer, turns, reports, log, now, countDrop
   }
 
   async function report(key: ProjectKey, { feedback, ...rest }: Reports): Promise<void> {
-    const scrubber = scrubberOf(await latest(key))
+    const scrubber = scrubberOf((await latest(key)).scrubbing)
     const scrubbed = feedback.map((said) => scrubbedFeedback(said, (text) => scrubber.text(text)))
     await reports.add(key.project_id, { ...rest, feedback: scrubbed })
   }

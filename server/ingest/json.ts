@@ -108,11 +108,12 @@ function scan(bytes: Buffer): Scanned {
   let depth = 0
   let suspicious = false
   const bigNumbers: number[] = []
-  for (let at = 0; at < bytes.length; at++) {
+  const { length } = bytes
+  for (let at = 0; at < length; at++) {
     const byte = bytes[at]!
     if (byte === quote) {
-      for (at++; at < bytes.length && bytes[at] !== quote; at++) {
-        if (bytes[at] !== backslash) continue
+      for (let inner = bytes[++at]; inner !== quote && at < length; inner = bytes[++at]) {
+        if (inner !== backslash) continue
         at++
         suspicious ||= bytes[at] === 0x75 && isUnstorableEscape(bytes, at + 1)
       }

@@ -147,7 +147,10 @@ function text(object: JsonObject, key: string, most: number, edit: Edit, name: s
   const read = scalarText(value)
   if (read === null) {
     edit.wrong(object, key, `${name}.${key}`)
-  } else if (read.length > most || read !== value) edit.set(object, key, cut(read, most))
+  } else if (read.length > most || read !== value) {
+    if (read.length > most) edit.note('value_too_long', `${name}.${key}`)
+    edit.set(object, key, cut(read, most))
+  }
 }
 
 function longText(object: JsonObject, key: string, most: number, edit: Edit, name: string): void {

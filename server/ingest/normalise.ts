@@ -112,7 +112,7 @@ function keepObjects(list: unknown[], edit: Edit, name: string): void {
   let kept = 0
   for (const element of list) {
     if (element === null || objectFrom(element) !== null) list[kept++] = element
-    else edit.note('invalid_data', name, element)
+    else edit.note('invalid_data', name)
   }
   if (kept === list.length) return
   list.length = kept
@@ -152,7 +152,12 @@ function breadcrumb(crumb: JsonObject, edit: Edit): void {
     const read = key === 'message' && typeof value === 'object' ? JSON.stringify(value) : scalarText(value)
     if (read === null) {
       edit.wrong(crumb, key, `breadcrumbs.${key}`)
-    } else edit.set(crumb, key, shortened(read, key === 'message' ? limits.message : limits.frameText))
+    } else
+      edit.set(
+        crumb,
+        key,
+        longText(read, key === 'message' ? limits.message : limits.frameText, edit, `breadcrumbs.${key}`),
+      )
   }
   if (crumb.data === undefined || crumb.data === null) return
   if (objectFrom(crumb.data) === null) {
@@ -296,7 +301,8 @@ const debugMeta: Check = (value, edit, name) => {
   const images = meta.images
   if (images === undefined || images === null) return meta
   if (!Array.isArray(images)) {
-    edit.wrong(meta, 'images', `${name}.images`)
+    edit.note('invalid_data', `${name}.images`)
+    edit.drop(meta, 'images')
     return meta
   }
   keepObjects(images, edit, `${name}.images`)

@@ -17,19 +17,19 @@ export interface TextRules {
   ips: boolean
 }
 
-const has = { equals: 1, colon: 2, at: 4, dashes: 8, space: 16, quote: 32, digit: 64, dot: 128 } as const
+const has = { equals: 1, colon: 2, at: 4, dash: 8, space: 16, quote: 32, digit: 64, b: 128 } as const
 
-/** By character; digits are counted besides. */
-const kinds = new Uint8Array(128)
+/** By the low byte of a character: what is not Latin may look like more than it is, and is looked at for nothing. */
+const kinds = new Uint8Array(256)
 for (const [characters, kind] of [
   ['=', has.equals],
   [':', has.colon],
   ['@', has.at],
-  ['-', has.dashes],
+  ['-', has.dash],
   [' \t\n', has.space],
   ['"\'', has.quote],
   ['0123456789', has.digit],
-  ['.', has.dot],
+  ['bB', has.b],
 ] as const) {
   for (const character of characters) kinds[character.charCodeAt(0)] = kind
 }
@@ -43,31 +43,37 @@ const fewestDigits = 9
  */
 export type TextKind = 'text' | 'message' | 'source'
 
-export function scrubText(text: string, { names, secrets, ips }: TextRules, kind: TextKind): string {
-  let found = 0
-  let digits = 0
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code > 127) continue
-    const kind = kinds[code]!
-    found |= kind
-    if (kind === has.digit) digits++
-  }
-  if (found === 0) return text
+export function scrubText(text: string, rules: TextRules, kind: TextKind): string {
+  const found = kindsOf(text)
   let clean = text
-  if (secrets) {
-    if (found & has.dashes) clean = hidePrivateKeys(clean)
+  if (rules.secrets) {
+    if (found & has.dash && found & has.space) clean = hidePrivateKeys(clean)
     if (found & has.at && found & has.colon) clean = hideUserInfo(clean)
-    if (found & has.space && text.length > 8) clean = hideCredentials(clean)
-    if (digits >= fewestDigits) clean = hiddenNumbers(clean, filtered)
+    if (found & has.b && found & has.space) clean = hideCredentials(clean)
+    if (found & has.digit && text.length >= fewestDigits && hasDigits(text, fewestDigits)) {
+      clean = hiddenNumbers(clean, filtered)
+    }
     if (kind === 'message' && found & has.at) clean = hideEmails(clean)
   }
+  const { names } = rules
   if (names !== null) {
     if (found & has.equals) clean = hideAssigned(clean, names, kind === 'source')
     if (found & has.quote && found & has.colon) clean = hideQuoted(clean, names)
   }
-  if (ips && found & has.digit && found & (has.dot | has.colon)) clean = hideAddresses(clean)
+  if (rules.ips && found & has.digit) clean = hideAddresses(clean)
   return clean
+}
+
+function kindsOf(text: string): number {
+  let found = 0
+  for (let i = 0; i < text.length; i++) found |= kinds[text.charCodeAt(i) & 0xff]!
+  return found
+}
+
+function hasDigits(text: string, most: number): boolean {
+  let digits = 0
+  for (let i = 0; i < text.length && digits < most; i++) if (kinds[text.charCodeAt(i) & 0xff] === has.digit) digits++
+  return digits === most
 }
 
 /** `-----BEGIN RSA PRIVATE KEY-----` to its end, or to the end of a text that was cut before. */
@@ -119,6 +125,8 @@ function hideUserInfo(text: string): string {
 }
 
 const nameMost = 64
+/** `pw` */
+const shortestName = 2
 
 function isNameCode(code: number): boolean {
   return (
@@ -145,6 +153,7 @@ const unquotedEnd = /[\s&;,"'<>)}\]|\\]/g
 
 /** `name=value`: forms, queries, cookies, command lines, connection strings. */
 function hideAssigned(text: string, names: Names, isSource: boolean): string {
+  const mayBeQuery = text.includes('?') || text.includes('&')
   let clean = ''
   let from = 0
   for (let at = text.indexOf('='); at !== -1; at = text.indexOf('=', at + 1)) {
@@ -153,9 +162,10 @@ function hideAssigned(text: string, names: Names, isSource: boolean): string {
     const next = text.charCodeAt(start)
     // == and => compare and map; at the end there is nothing to hide.
     if (start >= text.length || next === 0x3d || next === 0x3e) continue
+    const isQuoted = isQuote(next)
+    if (isSource && !isQuoted && !mayBeQuery) continue
     const name = nameBefore(text, at)
-    if (names.rule(name) !== 'hidden') continue
-    const isQuoted = next === 0x22 || next === 0x27
+    if (name.length < shortestName || names.rule(name) !== 'hidden') continue
     const valueStart = isQuoted ? start + 1 : start
     if (text.startsWith(filtered, valueStart)) continue
     if (isSource && !isQuoted && !isQuery(text.charCodeAt(at - name.length - 1))) continue
@@ -195,7 +205,7 @@ function hideQuoted(text: string, names: Names): string {
     if (at < from) continue
     const { name, quoted } = keyBefore(text, at)
     // Where the value ends is looked for only when it is to go, so that no part of the text is searched twice.
-    if (name === '' || names.rule(name) !== 'hidden') continue
+    if (name.length < shortestName || names.rule(name) !== 'hidden') continue
     const value = valueAfter(text, at, quoted)
     if (value === null || value.end === value.start || text.startsWith(filtered, value.start)) continue
     clean += text.slice(from, value.start) + (value.bare ? `"${filtered}"` : filtered)

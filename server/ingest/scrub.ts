@@ -45,10 +45,11 @@ export function createScrubber(settings: ScrubSettings): Scrubber {
   const ips = settings.scrub_ip_addresses
   const rules: TextRules = { names, secrets: names !== null && settings.scrub_defaults, ips }
   if (names === null && !ips) return { hidesAddresses: false, scrub: () => false, text: (text) => text }
+  const clean = { text: new Set<string>(), message: new Set<string>(), source: new Set<string>() }
   return {
     hidesAddresses: ips,
     scrub(event) {
-      const walk = new Walk(names, rules)
+      const walk = new Walk(names, rules, clean)
       walk.event(event)
       return walk.changed
     },
@@ -56,28 +57,41 @@ export function createScrubber(settings: ScrubSettings): Scrubber {
   }
 }
 
-/** Names of these are the protocol's, and their texts identify programs: a version is no secret. */
-const untouched = new Set([
-  'event_id',
-  'timestamp',
-  'start_timestamp',
-  'received',
-  'level',
-  'platform',
-  'type',
-  'release',
-  'dist',
-  'environment',
-  'modules',
-  'debug_meta',
-  '_meta',
+const mostScrubbers = 100
+
+/** One scrubber for all projects with the same settings: each remembers names and lines that it has seen. */
+export function createScrubbers(): (settings: ScrubSettings) => Scrubber {
+  const scrubbers = new Map<string, Scrubber>()
+  const known = new WeakMap<ScrubSettings, Scrubber>()
+  return (settings) => {
+    const before = known.get(settings)
+    if (before !== undefined) return before
+    const { scrub_data, scrub_defaults, scrub_ip_addresses, sensitive_fields, safe_fields } = settings
+    const text = JSON.stringify([scrub_data, scrub_defaults, scrub_ip_addresses, sensitive_fields, safe_fields])
+    const scrubber = scrubbers.get(text) ?? createScrubber(settings)
+    if (scrubbers.size >= mostScrubbers) scrubbers.clear()
+    scrubbers.set(text, scrubber)
+    known.set(settings, scrubber)
+    return scrubber
+  }
+}
+
+/** Names of libraries, and addresses and ids of programs. */
+const untouched = new Set(['modules', 'debug_meta', '_meta'])
+
+/** Of a frame: what names code, lines of code, and paths; all else is as anywhere. */
+const frameParts = new Map<string, 'code' | TextKind>([
+  ...['function', 'raw_function', 'module', 'package', 'platform'].map((name) => [name, 'code'] as const),
+  ...['context_line', 'pre_context', 'post_context'].map((name) => [name, 'source'] as const),
+  ...['filename', 'abs_path'].map((name) => [name, 'text'] as const),
 ])
 
-/** What names code, in a frame. */
-const codeNames = new Set(['function', 'raw_function', 'module', 'package', 'platform', 'lineno', 'colno', 'in_app'])
-
 /** Parts of versions look like addresses: 120.0.0.0. */
-const versionNames = /version|^build$|^raw_description$|^user-agent$/i
+const versionNames = /version|^(?:build|release|dist)$|^raw_description$|^user-agent$/i
+
+/** Lines and paths of code that were looked at and had nothing to hide. */
+const mostClean = 4_000
+const longestClean = 200
 
 /** How many tokens a language model took is no token. */
 const countNames = /tokens|count|limit/i
@@ -87,20 +101,22 @@ class Walk {
   readonly #names: Names | null
   readonly #rules: TextRules
   readonly #withoutIps: TextRules
+  readonly #clean: Record<TextKind, Set<string>>
 
-  constructor(names: Names | null, rules: TextRules) {
+  constructor(names: Names | null, rules: TextRules, clean: Record<TextKind, Set<string>>) {
     this.#names = names
     this.#rules = rules
+    this.#clean = clean
     this.#withoutIps = rules.ips ? { ...rules, ips: false } : rules
   }
 
   event(event: JsonObject): void {
     if (this.#rules.ips) this.#dropAddresses(event)
     for (const key of Object.keys(event)) {
-      if (untouched.has(key)) continue
       const value = event[key]
+      if (untouched.has(key) && typeof value === 'object') continue
       if (key === 'message' || key === 'logentry') this.#message(event, key, value)
-      else if (key === 'exception' || key === 'threads' || key === 'stacktrace') this.#stacks(value)
+      else if (key === 'exception' || key === 'threads' || key === 'stacktrace') this.#stacks(event, key, value)
       else if (key === 'fingerprint') this.#texts(event, key, value, 'text')
       else if (key === 'request') this.#request(event, value)
       else this.#value(event, key, value)
@@ -143,27 +159,46 @@ class Walk {
   }
 
   /** Exceptions, threads and stacks, in any of their shapes: as anything else, but for the code in their frames. */
-  #stacks(value: unknown): void {
-    if (Array.isArray(value)) for (const element of value) this.#stacks(element)
+  #stacks(container: JsonObject | unknown[], key: string | number, value: unknown): void {
+    if (Array.isArray(value)) for (let i = 0; i < value.length; i++) this.#stacks(value, i, value[i])
     else if (typeof value === 'object' && value !== null) {
       const object = value as JsonObject
-      for (const key of Object.keys(object)) {
-        const inner = object[key]
-        if (key === 'values' || key === 'stacktrace' || key === 'raw_stacktrace') this.#stacks(inner)
-        else if (key === 'frames' && Array.isArray(inner)) for (const frame of inner) this.#frame(frame)
-        else this.#value(object, key, inner)
+      for (const name in object) {
+        const inner = object[name]
+        if (name === 'values' || name === 'stacktrace' || name === 'raw_stacktrace') this.#stacks(object, name, inner)
+        else if (name === 'frames' && Array.isArray(inner)) this.#frames(inner)
+        else this.#value(object, name, inner)
       }
+    } else this.#texts(container, key, value, 'text')
+  }
+
+  #frames(frames: unknown[]): void {
+    for (let i = 0; i < frames.length; i++) {
+      const frame = objectFrom(frames[i])
+      if (frame === null) this.#stacks(frames, i, frames[i])
+      else this.#frame(frame)
     }
   }
 
-  #frame(value: unknown): void {
-    const frame = objectFrom(value)
-    if (frame === null) return
-    for (const key of Object.keys(frame)) {
-      const inner = frame[key]
-      if (key === 'context_line' || key === 'pre_context' || key === 'post_context') {
-        this.#texts(frame, key, inner, 'source')
-      } else if (!codeNames.has(key)) this.#value(frame, key, inner)
+  #frame(frame: JsonObject): void {
+    for (const key in frame) {
+      const part = frameParts.get(key)
+      if (part === 'code') continue
+      if (part === undefined) this.#value(frame, key, frame[key])
+      else this.#code(frame, key, frame[key], part)
+    }
+  }
+
+  /** Most of an event, and the same in all events of a program: what was clean once is not looked at again. */
+  #code(container: JsonObject | unknown[], key: string | number, value: unknown, kind: TextKind): void {
+    if (Array.isArray(value)) for (let i = 0; i < value.length; i++) this.#code(value, i, value[i], kind)
+    else if (typeof value !== 'string' || value.length > longestClean) this.#texts(container, key, value, kind)
+    else if (!this.#clean[kind].has(value)) {
+      const after = scrubText(value, this.#rules, kind)
+      this.#put(container, key, value, after)
+      if (after !== value) return
+      if (this.#clean[kind].size >= mostClean) this.#clean[kind].clear()
+      this.#clean[kind].add(value)
     }
   }
 
@@ -215,7 +250,7 @@ class Walk {
   }
 
   #object(object: JsonObject): void {
-    for (const key of Object.keys(object)) this.#value(object, key, object[key])
+    for (const key in object) this.#value(object, key, object[key])
     // {"name": "Authorization", "value": "…"}
     const name = object.name ?? object.key
     if (typeof name === 'string' && this.#names?.rule(name) === 'hidden' && isHideable(object.value)) {
