@@ -20,6 +20,7 @@ import { serviceRoutes } from './http/service.ts'
 import { createHttpServer } from './http/uws.ts'
 import { createAccept } from './ingest/accept.ts'
 import { ingestRoutes } from './ingest/doors.ts'
+import { createSenderOf } from './ingest/sender.ts'
 import { ingestSocket } from './ingest/socket.ts'
 import { createTurns } from './ingest/turns.ts'
 import { createLimit } from './limit.ts'
@@ -48,6 +49,8 @@ export interface AppConfig {
   writers: number
   /** Milliseconds that events wait for a PostgreSQL that is away. */
   databaseGrace: number
+  /** Addresses and networks of proxies, whose X-Forwarded-For is believed. */
+  trustedProxies?: readonly string[]
 }
 
 export interface AppOptions {
@@ -144,7 +147,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     },
     countEvent: (result) => metrics.events.inc({ result }),
   })
-  const ingest = ingestSocket({ accept, log })
+  const senderOf = createSenderOf(config.trustedProxies ?? [])
+  const ingest = ingestSocket({ accept, senderOf, log })
   const streams = streamSocket({
     relay,
     line: createLine({ read: replay.read, limit: createLimit(replaysAtOnce) }),
@@ -230,7 +234,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   })
 
   const routes = [
-    ...ingestRoutes({ accept }),
+    ...ingestRoutes({ accept, senderOf }),
     ...bindApi(
       apiRoutes({
         tokens,

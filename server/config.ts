@@ -2,6 +2,7 @@
 // table in the README lists the same, and a test compares them. A variable that is not in the table is not looked at,
 // and an empty one counts as unset, because that is how compose files and CI systems write "not set".
 
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AppError } from './errors.ts'
@@ -16,6 +17,8 @@ export interface Config {
   dataDir: string
   /** Without a slash at its end. Undefined: made from host and the port that was bound. */
   publicUrl: string | undefined
+  /** Addresses and networks. */
+  trustedProxies: readonly string[]
   logLevel: LogLevel
   /** Connections that write events. */
   writers: number
@@ -52,6 +55,13 @@ export const variables: readonly Variable[] = [
     name: 'PUBLIC_URL',
     default: '',
     description: 'Address that browsers and SDKs use, behind a proxy say; unset: `http://HOST:PORT`',
+  },
+  {
+    name: 'TRUSTED_PROXIES',
+    // Nobody: a stranger could give himself any address.
+    default: '',
+    description:
+      'Proxies whose `X-Forwarded-For` names the client, as addresses and networks (`10.0.0.0/8,192.0.2.1`); unset: none',
   },
   { name: 'LOG_LEVEL', default: 'warn', description: 'Least level that is logged: `debug`, `info`, `warn` or `error`' },
   {
@@ -95,6 +105,14 @@ const url = (protocols: string[], check: (url: URL) => boolean = () => true) =>
     return protocols.includes(parsed.protocol) && check(parsed)
   })
 
+/** 203.0.113.7, 10.0.0.0/8, 2001:db8::/32 */
+function isNetwork(entry: string): boolean {
+  const [address = '', bits, ...more] = entry.split('/')
+  const family = isIP(address)
+  if (family === 0 || more.length > 0) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
+
 const isPlain = (address: URL) => address.search === '' && address.hash === '' && address.username === ''
 
 const shapes = {
@@ -105,6 +123,13 @@ const shapes = {
   PUBLIC_URL: [
     url(['http:', 'https:'], isPlain).transform((text) => text.replace(/\/+$/, '')),
     'an address like https://errors.example.com',
+  ],
+  TRUSTED_PROXIES: [
+    z
+      .string()
+      .transform((text) => text.split(',').map((entry) => entry.trim()))
+      .refine((entries) => entries.length <= 1000 && entries.every(isNetwork)),
+    'addresses and networks with commas between them, like 10.0.0.0/8,192.0.2.1',
   ],
   LOG_LEVEL: [z.enum(logLevels), `one of ${logLevels.join(', ')}`],
   WRITERS: [wholeNumber(1, 16), 'a whole number from 1 to 16'],
@@ -137,6 +162,7 @@ export function parseConfig(env: Record<string, string | undefined>): Readonly<C
     databaseUrl: read('DATABASE_URL'),
     dataDir: resolve(read('DATA_DIR') ?? '.'),
     publicUrl: read('PUBLIC_URL'),
+    trustedProxies: read('TRUSTED_PROXIES') ?? [],
     logLevel: read('LOG_LEVEL'),
     writers: read('WRITERS'),
     shutdownTimeout: read('SHUTDOWN_TIMEOUT'),

@@ -8,10 +8,10 @@ import type { Accept, ProjectKey, Result, Stored } from './accept.ts'
 import { createBodyDecoder, decodeStoreBody } from './body.ts'
 import { credentialsOf, plainProject, publicKeyFrom } from './credentials.ts'
 import { errorPageFrom, errorPageScript, reportFromForm } from './error-page.ts'
-import type { Sender } from './event.ts'
 import { elementsFrom, maxEventBytes } from './json.ts'
 import { receiveEnvelope } from './receive.ts'
 import { securityReportsFrom } from './security.ts'
+import type { SenderOf } from './sender.ts'
 
 const maxEnvelopeBody = 20 * 1024 * 1024
 /** An event of 1 MiB as base64, percent-encoded. */
@@ -34,7 +34,7 @@ const preflight = {
   'access-control-max-age': '3600',
 }
 
-export function ingestRoutes({ accept }: { accept: Accept }): HttpRoute[] {
+export function ingestRoutes({ accept, senderOf }: { accept: Accept; senderOf: SenderOf }): HttpRoute[] {
   const decode = createBodyDecoder()
   async function inflated(request: HttpRequest, most: number): Promise<Buffer> {
     const body = await request.body()
@@ -185,11 +185,6 @@ export function storedText(stored: Stored): string {
 
 export function resultText(result: Result): string {
   return result.status === 'rejected' ? JSON.stringify(result) : storedText(result)
-}
-
-/** Asked for at once: the address is gone with the connection. */
-export function senderOf(request: HttpRequest): Sender {
-  return { client_ip: request.remoteAddress || null, user_agent: request.header('user-agent') }
 }
 
 /** The key of a request to Mesher's own doors. */

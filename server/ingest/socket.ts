@@ -10,9 +10,10 @@ import type { HttpRequest, Peer, SocketRoute } from '../http/types.ts'
 import type { Log } from '../log.ts'
 import { closeCodes } from '../protocol.ts'
 import { type Accept, type Ignored, type ProjectKey, type Result, rejectedFrom } from './accept.ts'
-import { bearerKey, resultText, senderOf } from './doors.ts'
+import { bearerKey, resultText } from './doors.ts'
 import type { Sender } from './event.ts'
 import { elementsFrom, sentIdFrom, startsArray } from './json.ts'
+import type { SenderOf } from './sender.ts'
 
 export const maxInFlight = 1000
 export const maxSocketsPerKey = 1000
@@ -40,7 +41,15 @@ export interface IngestSocket {
   size(): number
 }
 
-export function ingestSocket({ accept, log }: { accept: Accept; log: Log }): IngestSocket {
+export function ingestSocket({
+  accept,
+  senderOf,
+  log,
+}: {
+  accept: Accept
+  senderOf: SenderOf
+  log: Log
+}): IngestSocket {
   const sessions = new Map<string, Set<IngestSession>>()
   const unsent = new Set<IngestSession>()
   let draining: PromiseWithResolve | null = null

@@ -12,6 +12,7 @@ import { createAccept, type Outcome, type ProjectKey, type Reports } from '../..
 import { ingestRoutes } from '../../server/ingest/doors.ts'
 import type { Event } from '../../server/ingest/event.ts'
 import { standardSettings } from '../../server/ingest/scrub.ts'
+import { createSenderOf } from '../../server/ingest/sender.ts'
 import { ingestSocket, maxInFlight } from '../../server/ingest/socket.ts'
 import { createTurns } from '../../server/ingest/turns.ts'
 import { createLog } from '../../server/log.ts'
@@ -61,9 +62,10 @@ async function open(t: TestContext, { maxHeld }: { maxHeld?: number } = {}) {
     countDropped: ({ type }) => counted.push(type),
     countEvent: () => {},
   })
+  const senderOf = createSenderOf([])
   const server = createHttpServer({ log, maxHeld })
-  for (const route of ingestRoutes({ accept })) server.http(route)
-  const socket = ingestSocket({ accept, log })
+  for (const route of ingestRoutes({ accept, senderOf })) server.http(route)
+  const socket = ingestSocket({ accept, senderOf, log })
   server.socket(socket.route)
   const port = await server.listen('127.0.0.1', 0)
   t.after(() => server.close())
