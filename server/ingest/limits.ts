@@ -90,7 +90,8 @@ function fitList(list: unknown[], budget: Budget, depth: number): unknown[] {
   for (let i = 0; i < list.length; i++) {
     budget.left -= entryCost
     if (budget.left <= 0) {
-      list.length = i
+      // A list of two reads as a name and its value, which this is not.
+      list.length = i === 2 ? 1 : i
       budget.cut = true
       break
     }

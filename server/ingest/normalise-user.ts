@@ -10,12 +10,14 @@ import { type JsonObject, objectFrom, scalarText, textFrom } from './values.ts'
 const auto = '{{auto}}'
 const clientPlatforms = new Set<unknown>(['javascript', 'cocoa', 'objc'])
 
-export function normaliseUser(event: JsonObject, client_ip: string | null, edit: Edit): void {
-  const user = objectFrom(event.user)
-  if (user !== null) {
-    for (const key of ['id', 'email', 'username', 'name', 'ip_address']) texts(user, key, edit)
-  }
-  address(event, user, client_ip, edit)
+export function normaliseUser(user: JsonObject, edit: Edit): void {
+  for (const key of ['id', 'email', 'username', 'name', 'ip_address']) texts(user, key, edit)
+}
+
+/** What an address costs of its object's limit: it may be put there later, and must not push anything out then. */
+export function roomOf(holder: JsonObject, key: string): number {
+  const value = holder[key]
+  return typeof value === 'string' ? Math.min(value.length, 64) + key.length + 4 : 0
 }
 
 function texts(user: JsonObject, key: string, edit: Edit): void {
@@ -26,7 +28,8 @@ function texts(user: JsonObject, key: string, edit: Edit): void {
   else edit.wrong(user, key, `user.${key}`)
 }
 
-function address(event: JsonObject, user: JsonObject | null, client_ip: string | null, edit: Edit): void {
+export function normaliseAddress(event: JsonObject, client_ip: string | null, edit: Edit): void {
+  const user = objectFrom(event.user)
   const env = objectFrom(objectFrom(event.request)?.env)
   const infer = objectFrom(objectFrom(event.sdk)?.settings)?.infer_ip
   const allowed = infer === 'never' ? null : client_ip
@@ -70,7 +73,7 @@ export function normaliseRequest(value: unknown, edit: Edit, name: string): unkn
         break
       case 'env':
         if (objectFrom(part) === null) edit.wrong(request, key, path)
-        else fit(request, key, limits.requestPart, path, edit)
+        else fit(request, key, limits.requestPart + roomOf(part as JsonObject, 'REMOTE_ADDR'), path, edit)
         break
       default:
         fit(request, key, limits.requestData, path, edit)

@@ -10,7 +10,7 @@ import { distFrom, environmentFrom, levelFrom, releaseFrom } from './fields.ts'
 import { bounded, limits, shortened } from './limits.ts'
 import { normaliseException, normaliseStacktrace, normaliseThread } from './normalise-stacks.ts'
 import { normaliseTimes } from './normalise-times.ts'
-import { normaliseRequest, normaliseUser } from './normalise-user.ts'
+import { normaliseAddress, normaliseRequest, normaliseUser, roomOf } from './normalise-user.ts'
 import { cut, eventIdFrom, type JsonObject, objectFrom, scalarText } from './values.ts'
 
 export interface NormaliseContext {
@@ -31,7 +31,7 @@ export function normalise(event: JsonObject, context: NormaliseContext): Edit {
     } else if (kept !== value) edit.set(event, name, kept)
   }
   normaliseTimes(event, context, edit)
-  normaliseUser(event, context.client_ip, edit)
+  normaliseAddress(event, context.client_ip, edit)
   if (edit.notes.length > 0) tell(event, edit)
   return edit
 }
@@ -174,7 +174,7 @@ const breadcrumbs: Check = (value, edit, name) => {
   if (!Array.isArray(list)) return kept
   let left: number = limits.breadcrumbsTotal
   for (let i = list.length - 1; i >= 0; i--) {
-    left -= sizeOf(list[i])
+    left -= sizeOf({ ...list[i], timestamp: null })
     if (left > 0) continue
     list.splice(0, i + 1)
     edit.note('too_many_values', name)
@@ -275,6 +275,13 @@ const entries =
     return map
   }
 
+const user: Check = (value, edit, name) => {
+  const object = objectFrom(value)
+  if (object === null) return undefined
+  normaliseUser(object, edit)
+  return keptWithin(object, limits.user + roomOf(object, 'ip_address'), limits.depth, edit, name)
+}
+
 const fingerprint: Check = (value, edit, name) => {
   if (!Array.isArray(value)) return undefined
   let kept = 0
@@ -354,7 +361,7 @@ const fields: [name: string, check: Check][] = [
   ['tags', tags],
   ['extra', entries(limits.extraValue, limits.extraTotal, 1000, false)],
   ['contexts', entries(limits.context, 1024 * 1024, limits.contexts, true)],
-  ['user', data(limits.user, limits.depth)],
+  ['user', user],
   ['request', normaliseRequest],
   ['breadcrumbs', breadcrumbs],
   ['sdk', data(32_768, limits.depth)],

@@ -265,7 +265,8 @@ class Walk {
       else if (i > 0 && this.#isNamed(list, i)) this.#put(list, i, value, filtered)
       else this.#put(list, i, value, scrubText(value, this.#rules, 'text'))
     }
-    if (list.length !== 2 || typeof list[0] !== 'string' || this.#names === null) return
+    if (list.length !== 2 || typeof list[0] !== 'string' || this.#names === null || !/^[^\s=]{1,64}$/.test(list[0]))
+      return
     const rule = this.#names.rule(list[0])
     if (rule === 'cookies') this.#cookies(list, 1, list[1])
     else if (rule === 'hidden' && isHideable(list[1])) this.#put(list, 1, list[1], filtered)

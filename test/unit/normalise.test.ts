@@ -407,6 +407,7 @@ test('any value in any field is stored, or refused as a client may be told, and 
       assert.equal(again.payload.toString(), text)
       assert.deepEqual({ ...again, payload: '' }, { ...first, payload: '' })
     }),
-    { numRuns: 3_000 },
+    // The same each time; another SEED looks further.
+    { numRuns: 2_000, seed: Number(process.env.SEED ?? 20_261_123) },
   )
 })
