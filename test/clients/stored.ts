@@ -52,6 +52,9 @@ export async function storedTags(
   })
 }
 
+/** Of Python's logging, which raven sends. */
+const levels: Record<string, string> = { 10: 'debug', 20: 'info', 30: 'warning', 40: 'error', 50: 'fatal' }
+
 interface Expected {
   title: string
   culprit: RegExp | null
@@ -75,7 +78,7 @@ export async function assertStored(app: TestApp, sent: SentEvent, expected: Expe
       title: expected.title,
       message: expected.message,
       user_key: expected.user_key,
-      level: sent.level ?? 'error',
+      level: levels[String(sent.level)] ?? sent.level ?? 'error',
       environment: sent.environment ?? null,
       release: sent.release ?? null,
       platform: sent.platform,

@@ -72,6 +72,7 @@ test('What raven 6.10 for Python sends is stored field by field', { skip, timeou
     sdk: /^raven-python 6\.10\.0$/,
     causes: ['ValueError'],
     title: 'ValueError: checkout failed for order 987, 2 items',
+    message: 'ValueError: checkout failed for order 987, 2 items',
     culprit: /checkout/,
     without: ['order'],
     slowCulprit: null,
