@@ -62,7 +62,8 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
   const story = createStory()
   const world = await createWorld(scope, options)
   const fleet = await startFleet(scope, world, story, options.servers)
-  await fleet.ready(patience)
+  let rounds = 0
+  await fleet.ready(patience).catch((error: Error) => fail([error.message]))
   const reader = createReader(world, fleet, createRandom(seed + 1))
   const clients = Array.from({ length: options.clients }, (_, index) => {
     const temper = tempers[index % tempers.length]!
@@ -75,7 +76,6 @@ export async function createOracle(scope: Scope, options: OracleOptions): Promis
   scope.after(() => {
     for (const client of clients) client.leave()
   })
-  let rounds = 0
   let traffic: Traffic | null = null
   let old = new Set<string>()
 
