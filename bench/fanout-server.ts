@@ -3,6 +3,7 @@
 // the relay makes. Both are driven alike: bursts of one notification, no more under way than the reader keeps up with.
 
 import uws from 'uWebSockets.js'
+import type { Access } from '../server/access/access.ts'
 import { createHttpServer } from '../server/http/uws.ts'
 import { createLog } from '../server/log.ts'
 import { parseNotification } from '../server/notify/channels.ts'
@@ -75,13 +76,20 @@ async function textsOfPayloads(): Promise<string[][]> {
 
 const server = createHttpServer({ log, onRequest: () => {} })
 const relay = newRelay((topic, text) => void server.publish(topic, text))
-const access = { token_id: '1', token_name: 'bench', organization_id: '1' }
+const access: Access = {
+  credential: 'token:1',
+  actor: 'token:bench',
+  user_id: null,
+  grants: [{ organization_id: '1', right: 'write' }],
+  only_project_id: null,
+}
 server.socket(
   streamSocket({
     relay,
     line: createLine({ read: replay.read, limit: (work) => work() }),
     authenticate: async () => access,
-    project: async () => ({ id: '1', slug: 'app', name: 'App' }),
+    sessionCookie: () => '',
+    project: async () => ({ id: '1', slug: 'app', name: 'App', organization_id: '1' }),
     log,
   }).route,
 )

@@ -390,17 +390,15 @@ begin
 end $$;
 comment on function tg_projects__scrubbing is 'Tells channel mesher that what is scrubbed from the events of a project was changed.';
 
-create or replace function tg_api_tokens__notify() returns trigger
+-- Emits `access`: every process forgets whom it knew, and asks the tables whose open streams have to close. What changed is
+-- not said: it is nobody's business who may listen, and there is one answer to all of it.
+create or replace function tg_access__notify() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-  if tg_op = 'DELETE' then
-    perform pg_notify('mesher', json_build_object('action', 'tokens', 'token_id', old.id::text, 'revoked', true)::text);
-  elsif new.revoked_at is distinct from old.revoked_at then
-    perform pg_notify('mesher', json_build_object('action', 'tokens', 'token_id', new.id::text, 'revoked', new.revoked_at is not null)::text);
-  end if;
+  perform pg_notify('mesher', '{"action":"access"}');
   return null;
 end $$;
-comment on function tg_api_tokens__notify is 'Tells channel mesher that a token was revoked or deleted.';
+comment on function tg_access__notify is 'Tells channel mesher that somebody may do less, or more, than before.';
 
 -- The number is the firing order: PostgreSQL fires triggers of one kind by name.
 create or replace trigger _900_notify after insert on events
@@ -429,5 +427,14 @@ create or replace trigger _900_scrubbing after update of scrub_data, scrub_defau
   for each row execute function tg_projects__scrubbing();
 create or replace trigger _900_notify after insert or update or delete on project_keys
   for each row execute function tg_project_keys__notify();
-create or replace trigger _900_notify after update or delete on api_tokens
-  for each row execute function tg_api_tokens__notify();
+create or replace trigger _900_notify after update of revoked_at, expires_at, scope, only_project_id, organization_id or delete on api_tokens
+  for each row execute function tg_access__notify();
+create or replace trigger _900_notify after update of revoked_at, user_id or delete on sessions
+  for each row execute function tg_access__notify();
+create or replace trigger _900_notify after insert or update or delete on memberships
+  for each row execute function tg_access__notify();
+create or replace trigger _900_notify after update of email, disabled_at or delete on users
+  for each row execute function tg_access__notify();
+
+-- Names of former versions.
+drop function if exists tg_api_tokens__notify();

@@ -2,8 +2,14 @@
 // PostgreSQL; what was committed comes back through the listener to the relay and the sockets. There is no other way
 // from one half to the other.
 
+import { createAccounts } from './access/accounts.ts'
 import { createKeys } from './access/keys.ts'
+import { createOpenId, type OpenIdConfig } from './access/openid.ts'
+import { createPasswords } from './access/passwords.ts'
 import { findRevoked } from './access/revoked.ts'
+import { createSessions } from './access/sessions.ts'
+import { createTargets } from './access/targets.ts'
+import { createThrottle } from './access/throttle.ts'
 import { createTokens } from './access/tokens.ts'
 import { createContention } from './contention.ts'
 import { createArchiveTimer } from './db/archive-timer.ts'
@@ -13,14 +19,21 @@ import { createMaintenance } from './db/maintain.ts'
 import { createDb, createPool } from './db/pool.ts'
 import { findBlocker, findKnownHashes, probeDatabase } from './db/probe.ts'
 import { createConnectionWatch } from './db/watch.ts'
+import { accountRoutes } from './http/account-routes.ts'
 import { bindApi } from './http/api.ts'
+import { createEdge } from './http/edge.ts'
+import { groupingRoutes } from './http/grouping-routes.ts'
+import { issueRoutes } from './http/issue-routes.ts'
+import { openIdRoutes } from './http/openid-routes.ts'
 import { pageRoutes } from './http/pages.ts'
-import { apiRoutes } from './http/routes.ts'
+import { reportRoutes } from './http/report-routes.ts'
 import { serviceRoutes } from './http/service.ts'
+import { tenancyRoutes } from './http/tenancy-routes.ts'
+import { triageRoutes } from './http/triage-routes.ts'
 import { createHttpServer } from './http/uws.ts'
 import { createAccept } from './ingest/accept.ts'
 import { ingestRoutes } from './ingest/doors.ts'
-import { createSenderOf } from './ingest/sender.ts'
+import { createProxyCheck, createSenderOf } from './ingest/sender.ts'
 import { ingestSocket } from './ingest/socket.ts'
 import { createTurns } from './ingest/turns.ts'
 import { createLimit } from './limit.ts'
@@ -51,6 +64,12 @@ export interface AppConfig {
   databaseGrace: number
   /** Addresses and networks of proxies, whose X-Forwarded-For is believed. */
   trustedProxies?: readonly string[]
+  /** What browsers find this server at; undefined: what their Host header says. */
+  publicUrl?: string | undefined
+  /** Sign-in with a provider; null or absent: with passwords alone. */
+  openId?: OpenIdConfig | null
+  /** Asked of whoever makes the first account; null when nobody else can reach this server. */
+  setupToken?: string | null
 }
 
 export interface AppOptions {
@@ -72,6 +91,10 @@ export interface AppOptions {
 }
 
 export interface App extends Service {
+  /** Everything that answers, sockets too (as `ws`). */
+  readonly routes: { method: string; path: string }[]
+  /** Nobody has an account yet. */
+  needsSetup(): Promise<boolean>
   /** Bound port; 0 before start. */
   readonly port: number
 }
@@ -102,6 +125,17 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const db = createDb(pool)
   const keys = createKeys(db, now)
   const tokens = createTokens(db, now)
+  const sessions = createSessions(db, now)
+  const targets = createTargets(db)
+  const issues = createIssues(db)
+  const senderOf = createSenderOf(config.trustedProxies ?? [])
+  const edge = createEdge({
+    publicUrl: config.publicUrl,
+    addressOf: (request) => senderOf(request).client_ip ?? '',
+    isProxy: createProxyCheck(config.trustedProxies ?? []),
+  })
+  const setupToken = config.setupToken ?? null
+  const accounts = createAccounts({ db, passwords: createPasswords(), throttle: createThrottle(db), setupToken })
   const replay = createReplay(pool)
   const server = createHttpServer({
     log,
@@ -147,13 +181,17 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     },
     countEvent: (result) => metrics.events.inc({ result }),
   })
-  const senderOf = createSenderOf(config.trustedProxies ?? [])
   const ingest = ingestSocket({ accept, senderOf, log })
   const streams = streamSocket({
     relay,
     line: createLine({ read: replay.read, limit: createLimit(replaysAtOnce) }),
-    authenticate: tokens.authenticate,
-    project: tokens.project,
+    authenticate: (secret) => (secret.startsWith('msh_') ? tokens : sessions).authenticate(secret),
+    sessionCookie(request) {
+      const cookie = edge.sessionCookie(request)
+      if (cookie !== '') edge.checkOrigin(request)
+      return cookie
+    },
+    project: (access, idOrSlug) => targets.project(access, idOrSlug, 'read'),
     log,
     onGap: () => metrics.gaps.inc({ reason: 'slow_consumer' }),
     slowLimit: options.slowLimit,
@@ -168,10 +206,15 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     if (notification.action === 'keys') {
       keys.forget(notification.public_key)
       if (notification.revoked) void closeRevoked()
-    } else if (notification.action === 'tokens') {
-      tokens.forget(notification.token_id)
-      if (notification.revoked) void closeRevoked()
+    } else if (notification.action === 'access') {
+      forgetPeople()
+      void closeRevoked()
     } else relay.handle(notification)
+  }
+
+  function forgetPeople() {
+    tokens.forgetAll()
+    sessions.forgetAll()
   }
 
   /**
@@ -185,8 +228,8 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     for (let wait = 50; revocation === 'due' && !stopping; wait = Math.min(wait * 2, 1_000)) {
       try {
         revocation = 'asked'
-        const revoked = await findRevoked(db, { tokens: streams.tokens(), keys: ingest.keys() })
-        for (const tokenId of revoked.tokens) streams.closeToken(tokenId)
+        const revoked = await findRevoked(db, { followers: streams.followers(), keys: ingest.keys() })
+        for (const follower of revoked.followers) streams.closeFollower(follower)
         for (const publicKey of revoked.keys) ingest.closeKey(publicKey)
       } catch (error) {
         revocation = 'due'
@@ -204,7 +247,7 @@ export function createApp(config: AppConfig, options: AppOptions): App {
     onConnected() {
       relay.connected()
       keys.forgetAll()
-      tokens.forgetAll()
+      forgetPeople()
       void closeRevoked()
     },
     onLost() {
@@ -236,17 +279,30 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const routes = [
     ...ingestRoutes({ accept, senderOf }),
     ...bindApi(
-      apiRoutes({
-        tokens,
-        issues: createIssues(db),
-        feedback: createFeedback(db),
-        clientReports: createClientReports(db),
-        groupings: createGroupings(db),
-        act: (action, act) => actOnIssue(db, now, action, act),
-        merges: createMerges(databaseUrl),
-      }),
-      tokens.authenticate,
+      [
+        ...accountRoutes({
+          db,
+          accounts,
+          targets,
+          oidcName: config.openId?.name ?? null,
+          asksForSetupToken: setupToken !== null,
+          accessChanged: forgetPeople,
+        }),
+        ...tenancyRoutes({ db, targets, accessChanged: forgetPeople }),
+        ...issueRoutes({ issues }),
+        ...triageRoutes({ act: (action, act) => actOnIssue(db, now, action, act), merges: createMerges(databaseUrl) }),
+        ...groupingRoutes({ groupings: createGroupings(db) }),
+        ...reportRoutes({ feedback: createFeedback(db), clientReports: createClientReports(db) }),
+      ],
+      {
+        edge,
+        targets,
+        findIssue: issues.find,
+        authenticateToken: tokens.authenticate,
+        authenticateSession: sessions.authenticate,
+      },
     ),
+    ...openIdRoutes({ openId: config.openId ? createOpenId(db, config.openId) : null, edge, log }),
     ...serviceRoutes({ readiness, metrics: metrics.text }),
     ...pageRoutes(),
   ]
@@ -298,6 +354,11 @@ export function createApp(config: AppConfig, options: AppOptions): App {
   const all = services(parts, log)
   return {
     name: 'app',
+    routes: [
+      ...routes.map(({ method, path }) => ({ method, path })),
+      ...[ingest.route, streams.route].map(({ path }) => ({ method: 'ws', path })),
+    ],
+    needsSetup: accounts.needsSetup,
     get port() {
       return port
     },

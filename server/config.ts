@@ -5,6 +5,7 @@
 import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import type { OpenIdConfig } from './access/openid.ts'
 import { AppError } from './errors.ts'
 import { type LogLevel, logLevels } from './log.ts'
 
@@ -19,6 +20,8 @@ export interface Config {
   publicUrl: string | undefined
   /** Addresses and networks. */
   trustedProxies: readonly string[]
+  /** Null: sign-in with passwords alone. */
+  openId: OpenIdConfig | null
   logLevel: LogLevel
   /** Connections that write events. */
   writers: number
@@ -62,6 +65,22 @@ export const variables: readonly Variable[] = [
     default: '',
     description:
       'Proxies whose `X-Forwarded-For` names the client, as addresses and networks (`10.0.0.0/8,192.0.2.1`); unset: none',
+  },
+  {
+    name: 'OPENID_ISSUER',
+    default: '',
+    description:
+      'Address of an OpenID Connect provider to sign in with; its callback is `PUBLIC_URL/auth/openid/callback`',
+  },
+  { name: 'OPENID_CLIENT_ID', default: '', description: 'What the provider knows Mesher as' },
+  { name: 'OPENID_CLIENT_SECRET', default: '', description: 'The secret that the provider gave for it' },
+  { name: 'OPENID_NAME', default: 'OpenID Connect', description: 'The name of the provider on the sign-in button' },
+  {
+    name: 'OPENID_DOMAINS',
+    // Everybody at a public provider has an account there: nobody comes in who was not named.
+    default: '',
+    description:
+      'Domains, with commas between them, whose verified e-mail addresses become members; unset: only who has an account or an invitation',
   },
   { name: 'LOG_LEVEL', default: 'warn', description: 'Least level that is logged: `debug`, `info`, `warn` or `error`' },
   {
@@ -131,6 +150,17 @@ const shapes = {
       .refine((entries) => entries.length <= 1000 && entries.every(isNetwork)),
     'addresses and networks with commas between them, like 10.0.0.0/8,192.0.2.1',
   ],
+  OPENID_ISSUER: [url(['http:', 'https:'], isPlain), 'an address like https://login.example.com'],
+  OPENID_CLIENT_ID: [z.string().max(500), 'a text of at most 500 characters'],
+  OPENID_CLIENT_SECRET: [z.string().max(1000), 'a text of at most 1000 characters'],
+  OPENID_NAME: [z.string().max(50), 'a name of at most 50 characters'],
+  OPENID_DOMAINS: [
+    z
+      .string()
+      .transform((text) => text.split(',').map((domain) => domain.trim().toLowerCase()))
+      .refine((domains) => domains.every((domain) => /^[a-z0-9-]+(\.[a-z0-9-]+)+$/.test(domain))),
+    'domains like example.com, with commas between them',
+  ],
   LOG_LEVEL: [z.enum(logLevels), `one of ${logLevels.join(', ')}`],
   WRITERS: [wholeNumber(1, 16), 'a whole number from 1 to 16'],
   SHUTDOWN_TIMEOUT: [seconds(1, 300), 'a number of seconds from 1 to 300'],
@@ -150,10 +180,21 @@ export function parseConfig(env: Record<string, string | undefined>): Readonly<C
     const [shape, allowed] = shapes[name]
     const result = shape.safeParse(text)
     if (result.success) return result.data as Value<N>
-    // The database's address holds a password: it is never repeated.
-    const shown = name === 'DATABASE_URL' ? 'not valid' : JSON.stringify(text.slice(0, 100))
+    // The database's address holds a password: it is never repeated, and no secret either.
+    const shown =
+      name === 'DATABASE_URL' || name === 'OPENID_CLIENT_SECRET' ? 'not valid' : JSON.stringify(text.slice(0, 100))
     problems.push(`${name} is ${shown}, but must be ${allowed}`)
     return undefined
+  }
+
+  function readOpenId(): OpenIdConfig | null {
+    const issuer = read('OPENID_ISSUER')
+    const [clientId, clientSecret] = [read('OPENID_CLIENT_ID'), read('OPENID_CLIENT_SECRET')]
+    const [name, domains] = [read('OPENID_NAME') ?? '', read('OPENID_DOMAINS') ?? []]
+    if (!issuer) return null
+    if (!clientId || !clientSecret)
+      problems.push('OPENID_ISSUER needs OPENID_CLIENT_ID and OPENID_CLIENT_SECRET as well')
+    return { issuer, clientId: clientId ?? '', clientSecret: clientSecret ?? '', name, domains }
   }
 
   const config = {
@@ -163,6 +204,7 @@ export function parseConfig(env: Record<string, string | undefined>): Readonly<C
     dataDir: resolve(read('DATA_DIR') ?? '.'),
     publicUrl: read('PUBLIC_URL'),
     trustedProxies: read('TRUSTED_PROXIES') ?? [],
+    openId: readOpenId(),
     logLevel: read('LOG_LEVEL'),
     writers: read('WRITERS'),
     shutdownTimeout: read('SHUTDOWN_TIMEOUT'),

@@ -1,5 +1,6 @@
 // The edge of the process: environment, signals, exit code. Everything else is app.ts.
 
+import { randomBytes } from 'node:crypto'
 import { createApp } from './app.ts'
 import { type Config, parseConfig } from './config.ts'
 import { bootstrap, type FirstStart } from './db/bootstrap.ts'
@@ -32,7 +33,9 @@ async function start(config: Config, parts: Part[], log: Log): Promise<void> {
   const first = await firstStart(databaseUrl, log)
   // Before anything that can still fail: the token is known only now.
   if (first) await saveFirstStart(config.dataDir, firstStartFacts(urlFrom(config, config.port), databaseUrl, first))
-  const app = createApp({ ...config, databaseUrl }, { log })
+  // Whoever can open the page first owns the server: at this machine that is its owner, beyond it that has to be shown.
+  const setupToken = isLoopback(config.host) ? null : randomBytes(16).toString('hex')
+  const app = createApp({ ...config, databaseUrl, setupToken }, { log })
   parts.push(app)
   await app.start()
   const url = urlFrom(config, app.port)
@@ -44,6 +47,9 @@ async function start(config: Config, parts: Part[], log: Log): Promise<void> {
     const savedAt = await refreshFirstStart(config.dataDir, url, databaseUrl)
     if (savedAt) console.log(`DSN and token are in ${savedAt}`)
   }
+  if (await app.needsSetup()) {
+    console.log(`Make the owner's account at ${url}${setupToken ? `  with the set-up token ${setupToken}` : ''}`)
+  }
 }
 
 /** What this machine can open: an address that stands for all of them is none to connect to. */
@@ -52,6 +58,8 @@ function urlFrom(config: Config, port: number): string {
   const shown = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
   return config.publicUrl ?? `http://${shown}:${port}`
 }
+
+const isLoopback = (host: string) => host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
 
 /** The database is the first part, so it is the last to stop. */
 async function startEmbedded(config: Config, parts: Part[], log: Log): Promise<string> {

@@ -39,7 +39,7 @@ async function runWith(databaseUrl: string): Promise<number> {
       '--test',
       '--test-concurrency=2',
       // A cold build of a client takes minutes.
-      `--test-timeout=${files.some((file) => file.includes('languages')) ? 900_000 : 120_000}`,
+      `--test-timeout=${files.some((file) => file.includes('languages')) ? 900_000 : 300_000}`,
       '--test-reporter=spec',
       ...files.sort(),
     ],

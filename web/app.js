@@ -4,6 +4,8 @@
 // The stream's rules: come back after every unexpected close with the last cursor; after `gap` go on from the cursor it
 // names, and take no later one until the server has answered; after `resync` read the list anew; drop what came twice.
 
+import { createSignIn } from './sign-in.js'
+
 const $ = (id) => document.getElementById(id)
 const levels = ['fatal', 'error', 'warning', 'info', 'debug']
 /** The server sends a mark every 15 s at the latest; three missing ones mean a dead connection. */
@@ -21,6 +23,8 @@ const actionsOf = {
 }
 
 const page = {
+  /** How somebody gets in. */
+  entrance: null,
   token: sessionStorage.getItem('mesher.token') ?? '',
   project: null,
   stream: null,
@@ -97,7 +101,8 @@ class HttpError extends Error {
 async function api(method, path, body) {
   const response = await fetch(new URL(`api/v1/${path}`, document.baseURI), {
     method,
-    headers: { authorization: `Bearer ${page.token}` },
+    // Without a token it is the session's cookie, which the browser sends by itself.
+    headers: page.token ? { authorization: `Bearer ${page.token}` } : {},
     body: body && JSON.stringify(body),
   })
   const answer = await response.json().catch(() => ({}))
@@ -107,7 +112,11 @@ async function api(method, path, body) {
 
 /** Says what went wrong; a token that is refused ends the session. */
 function failed(error) {
-  if (error.status === 401) return signOut('This token is not one of this server, or was revoked.')
+  if (error.status === 401) {
+    return signOut(
+      page.token ? 'This token is not one of this server, or was revoked.' : 'Your session has ended: sign in again.',
+    )
+  }
   notice(error.status ? error.message : 'The server cannot be reached just now.')
 }
 
@@ -342,7 +351,7 @@ function openStream(project) {
     if (stream.cursor) url.searchParams.set('since', stream.cursor)
     stream.catchingUp = stream.cursor !== null
     stream.resuming = null
-    const socket = new WebSocket(url, ['mesher.v1', `bearer.${page.token}`])
+    const socket = new WebSocket(url, page.token ? ['mesher.v1', `bearer.${page.token}`] : ['mesher.v1'])
     stream.socket = socket
     socket.onmessage = ({ data }) => stream.socket === socket && heard(JSON.parse(data))
     socket.onclose = ({ code, reason }) => stream.socket === socket && closed(code, reason)
@@ -507,10 +516,10 @@ function chosenFilters() {
 async function signIn() {
   try {
     const { data } = await api('get', 'projects')
-    sessionStorage.setItem('mesher.token', page.token)
+    if (page.token) sessionStorage.setItem('mesher.token', page.token)
     $('sign-in').hidden = true
     $('app').hidden = false
-    if (data.length === 0) return notice('This token may see no project.')
+    if (data.length === 0) return notice('There is no project that you may see.')
     $('project').replaceChildren(...data.map(({ id, name }) => element('option', { value: id, textContent: name })))
     const wanted = new URLSearchParams(location.search).get('project')
     openProject(data, data.find(({ id, slug }) => id === wanted || slug === wanted) ?? data[0])
@@ -539,6 +548,7 @@ function openProject(projects, project) {
 }
 
 function signOut(problem) {
+  const hadToken = page.token !== ''
   page.stream?.end()
   page.stream = null
   page.token = ''
@@ -546,9 +556,20 @@ function signOut(problem) {
   document.title = 'Mesher'
   $('app').hidden = true
   $('sign-in').hidden = false
-  $('token-problem').textContent = problem
   $('token').value = ''
-  $('token').focus()
+  $('token-details').open = hadToken
+  $('token-problem').textContent = hadToken ? problem : ''
+  page.entrance.open(hadToken ? '' : problem)
+}
+
+/** With the session that this browser has, if it has one. */
+async function enter() {
+  try {
+    await api('get', 'me')
+    signIn()
+  } catch (error) {
+    signOut(error.status === 401 ? '' : error.message)
+  }
 }
 
 function start() {
@@ -561,7 +582,15 @@ function start() {
     page.token = $('token').value.trim()
     signIn()
   })
-  $('sign-out').addEventListener('click', () => signOut(''))
+  page.entrance = createSignIn({
+    get: (path) => api('get', path),
+    post: (path, body) => api('post', path, body),
+    entered: signIn,
+  })
+  $('sign-out').addEventListener('click', async () => {
+    if (!page.token) await api('post', 'auth/sign-out', {}).catch(failed)
+    signOut('')
+  })
   $('ask-cancel').addEventListener('click', () => $('ask').close())
   $('status').addEventListener('change', () => loadIssues())
   $('more').addEventListener('click', () => loadIssues(true))
@@ -578,8 +607,10 @@ function start() {
   setInterval(() => {
     for (const time of $('issue-list').querySelectorAll('time')) time.textContent = relative(time.dateTime)
   }, 20_000)
-  if (page.token) signIn()
-  else signOut('')
+  const invited = /^#\/(join|reset)\//.test(location.hash)
+  if (page.token && !invited) signIn()
+  else if (invited) signOut('')
+  else enter()
 }
 
 start()

@@ -1,4 +1,4 @@
-// The server as one file of JavaScript, made when its sources are other than the last time. Compiled on the fly, and
+// The server, and the mesher command, each as one file of JavaScript, made when the sources are other than the last time. Compiled on the fly, and
 // loaded from 500 files, it took three times as long to start, and kept a compiler of 22 MB beside it (bench/README.md).
 //
 // The file lies two folders below the root, as the sources that find db/ and web/ by their own place do.
@@ -12,12 +12,12 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const folder = join(root, 'node_modules', '.mesher')
 
-/** Where it is; null when node_modules cannot be written. */
-export async function buildServer() {
-  const name = `server-${fingerprint()}.mjs`
-  const path = join(folder, name)
+/** Where it is; null when node_modules cannot be written. `name` is what the file is called by, `entry` its source. */
+export async function build(name, entry) {
+  const file = `${name}-${fingerprint()}.mjs`
+  const path = join(folder, file)
   if (existsSync(path)) return path
-  const text = await compile()
+  const text = await compile(entry)
   try {
     mkdirSync(folder, { recursive: true })
     // What takes the name is whole: another start may be looking for it.
@@ -25,7 +25,8 @@ export async function buildServer() {
     writeFileSync(draft, text)
     renameSync(draft, path)
     for (const older of readdirSync(folder))
-      if (older.endsWith('.mjs') && older !== name) rmSync(join(folder, older), { force: true })
+      if (older.startsWith(`${name}-`) && older.endsWith('.mjs') && older !== file)
+        rmSync(join(folder, older), { force: true })
     return path
   } catch {
     return null
@@ -51,19 +52,19 @@ function sources(under) {
     .map((file) => join(under, file))
 }
 
-async function compile() {
+async function compile(entry) {
   // The one that tsx has.
-  const { build, stop } = createRequire(createRequire(import.meta.url).resolve('tsx'))('esbuild')
-  const { outputFiles } = await build({
+  const { build: bundle, stop } = createRequire(createRequire(import.meta.url).resolve('tsx'))('esbuild')
+  const { outputFiles } = await bundle({
     absWorkingDir: root,
-    entryPoints: ['server/main.ts'],
+    entryPoints: [entry],
     bundle: true,
     write: false,
     platform: 'node',
     format: 'esm',
     target: 'node20',
-    // Two that find files by their own place, and one that pg asks for and nobody has.
-    external: ['uWebSockets.js', 'pg-format', 'pg-native'],
+    // Three that find files by their own place, and one that pg asks for and nobody has.
+    external: ['uWebSockets.js', '@node-rs/argon2', 'pg-format', 'pg-native'],
     // Packages in CommonJS ask for Node's modules with it.
     banner: {
       js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url)",

@@ -3,12 +3,11 @@
 // SQL by hand on machines without psql: through the `pg` driver, printed as psql prints it. What it changes reaches every
 // dashboard like any other commit. Several statements of one call are one transaction, as in `psql -c`.
 
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { AppError } from '../errors.ts'
+import { findDatabase } from './facts.ts'
 
 const usage = `Usage: npm run sql -- [--user ROLE] "SQL"   (without SQL: read from standard input)`
 
@@ -61,17 +60,6 @@ async function parseCommand(args: string[]): Promise<{ user: string | undefined;
   const statements = parsed.positionals[0] ?? (await text(process.stdin))
   if (statements.trim() === '') throw new AppError('bad_request', usage)
   return { user: parsed.values.user, statements }
-}
-
-async function findDatabase(env: NodeJS.ProcessEnv): Promise<string> {
-  if (env.DATABASE_URL) return env.DATABASE_URL
-  const file = join(env.DATA_DIR || 'data', 'first-start.json')
-  const facts = await readFile(file, 'utf8').then(
-    (json) => JSON.parse(json) as { database_url?: unknown },
-    () => ({ database_url: undefined }),
-  )
-  if (typeof facts.database_url === 'string') return facts.database_url
-  throw new AppError('not_found', `No database: DATABASE_URL is not set, and ${file} names none (npm start writes it).`)
 }
 
 /** From here on the session is the role's, for privileges and for what triggers record as the actor. */

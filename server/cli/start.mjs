@@ -2,8 +2,8 @@
 
 import './install.mjs'
 
-const { buildServer } = await import('./build.mjs')
-const built = await buildServer()
+const { build } = await import('./build.mjs')
+const built = await build('server', 'server/main.ts')
 if (built) await import(built)
 else {
   // Slower to start, and the same otherwise.

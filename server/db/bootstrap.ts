@@ -38,7 +38,7 @@ export async function bootstrap(db: Db): Promise<FirstStart | null> {
       .executeTakeFirstOrThrow()
     const public_key = randomBytes(16).toString('hex')
     await trx.insertInto('project_keys').values({ public_key, project_id: project.id }).execute()
-    const token = await createToken(trx, { organization_id: organization.id, name: 'first start' })
-    return { project_id: project.id, public_key, token }
+    const token = await createToken(trx, { organization_id: organization.id, name: 'first start', scope: 'admin' })
+    return { project_id: project.id, public_key, token: token.text }
   })
 }

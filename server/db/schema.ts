@@ -35,12 +35,28 @@ export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
 export interface ApiTokens {
   created_at: Generated<Timestamp>;
+  created_by: Generated<string>;
+  expires_at: Timestamp | null;
+  hint: Generated<string>;
   id: Generated<Int8>;
   last_used_at: Timestamp | null;
   name: string;
+  only_project_id: Int8 | null;
   organization_id: Int8;
   revoked_at: Timestamp | null;
+  scope: Generated<string>;
   token_hash: Buffer;
+}
+
+export interface AuditLog {
+  action: string;
+  actor: string;
+  address: string | null;
+  created_at: Generated<Timestamp>;
+  data: Json | null;
+  id: Generated<Int8>;
+  organization_id: Int8;
+  target: string;
 }
 
 export interface ClientReports {
@@ -192,6 +208,13 @@ export interface IssueUsers {
   user_key: string;
 }
 
+export interface Memberships {
+  created_at: Generated<Timestamp>;
+  organization_id: Int8;
+  role: string;
+  user_id: Int8;
+}
+
 export interface MergedIssues {
   assigned_to: string | null;
   culprit: string | null;
@@ -209,6 +232,20 @@ export interface MergedIssues {
   short_id: string;
   status: string;
   title: string;
+}
+
+export interface OneTimeLinks {
+  created_at: Generated<Timestamp>;
+  created_by: string;
+  email: string | null;
+  expires_at: Timestamp;
+  id: Generated<Int8>;
+  organization_id: Int8 | null;
+  purpose: string;
+  role: string | null;
+  token_hash: Buffer;
+  used_at: Timestamp | null;
+  user_id: Int8 | null;
 }
 
 export interface Organizations {
@@ -234,7 +271,9 @@ export interface ProjectHourly {
 
 export interface ProjectKeys {
   created_at: Generated<Timestamp>;
+  created_by: Generated<string>;
   label: Generated<string>;
+  last_used_at: Timestamp | null;
   project_id: Int8;
   public_key: string;
   revoked_at: Timestamp | null;
@@ -274,6 +313,24 @@ export interface SchemaMigrations {
   name: string;
 }
 
+export interface Sessions {
+  address: string | null;
+  created_at: Generated<Timestamp>;
+  expires_at: Timestamp;
+  id: Generated<Int8>;
+  last_seen_at: Generated<Timestamp>;
+  revoked_at: Timestamp | null;
+  token_hash: Buffer;
+  user_agent: string | null;
+  user_id: Int8;
+}
+
+export interface SignInFailures {
+  failures: number;
+  key: Buffer;
+  last_at: Generated<Timestamp>;
+}
+
 export interface StreamEpochs {
   epoch: string;
   started_at: Generated<Timestamp>;
@@ -291,8 +348,25 @@ export interface UserFeedback {
   url: string | null;
 }
 
+export interface UserIdentities {
+  created_at: Generated<Timestamp>;
+  issuer: string;
+  subject: string;
+  user_id: Int8;
+}
+
+export interface Users {
+  created_at: Generated<Timestamp>;
+  disabled_at: Timestamp | null;
+  email: string;
+  id: Generated<Int8>;
+  name: string;
+  password_hash: string | null;
+}
+
 export interface DB {
   api_tokens: ApiTokens;
+  audit_log: AuditLog;
   client_reports: ClientReports;
   event_ids: EventIds;
   events: Events;
@@ -306,7 +380,9 @@ export interface DB {
   issue_users: IssueUsers;
   issues: Issues;
   issues_overview: IssuesOverview;
+  memberships: Memberships;
   merged_issues: MergedIssues;
+  one_time_links: OneTimeLinks;
   organizations: Organizations;
   project_counters: ProjectCounters;
   project_hourly: ProjectHourly;
@@ -315,6 +391,10 @@ export interface DB {
   project_regroups: ProjectRegroups;
   projects: Projects;
   schema_migrations: SchemaMigrations;
+  sessions: Sessions;
+  sign_in_failures: SignInFailures;
   stream_epochs: StreamEpochs;
   user_feedback: UserFeedback;
+  user_identities: UserIdentities;
+  users: Users;
 }

@@ -152,11 +152,12 @@ export class Exchange implements HttpRequest {
     }
   }
 
-  #write(res: Native.HttpResponse, { status, headers = {}, body = '' }: HttpReply, last: boolean): void {
+  #write(res: Native.HttpResponse, { status, headers = {}, cookies = [], body = '' }: HttpReply, last: boolean): void {
     res.writeStatus(statusLines.get(status) ?? `${status} Unknown`)
     if (typeof body === 'string' && body !== '' && headers['content-type'] === undefined)
       res.writeHeader('content-type', 'application/json')
     for (const name in headers) res.writeHeader(name, oneLine(headers[name]!))
+    for (const cookie of cookies) res.writeHeader('set-cookie', oneLine(cookie))
     // Said, but not forced: a forced close resets the connection when some of a body is unread, and the reply with it.
     if (last) res.writeHeader('connection', 'close')
     if (status === 204 || status === 304) res.endWithoutBody()

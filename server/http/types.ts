@@ -35,6 +35,8 @@ export interface HttpReply {
   status: number
   /** Names in lower case. The content-type of a text is application/json unless it is given here. */
   headers?: Record<string, string>
+  /** `Set-Cookie` values, each a header of its own. */
+  cookies?: string[]
   body?: string | Buffer
 }
 

@@ -11,7 +11,7 @@ export type SenderOf = (request: Pick<HttpRequest, 'remoteAddress' | 'header'>) 
 const mostHops = 20
 
 /** `trusted`: addresses and networks (`10.0.0.0/8`) of proxies. */
-export function createSenderOf(trusted: readonly string[]): SenderOf {
+export function createProxyCheck(trusted: readonly string[]): (address: string) => boolean {
   const proxies = new BlockList()
   for (const entry of trusted) {
     const [address = '', bits] = entry.split('/')
@@ -19,7 +19,12 @@ export function createSenderOf(trusted: readonly string[]): SenderOf {
     if (bits === undefined) proxies.addAddress(address, family)
     else proxies.addSubnet(address, Number(bits), family)
   }
-  const isProxy = (address: string) => proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  return (address) => isIP(address) !== 0 && proxies.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+}
+
+/** `trusted` as for createProxyCheck. */
+export function createSenderOf(trusted: readonly string[]): SenderOf {
+  const isProxy = createProxyCheck(trusted)
 
   /** The address is gone with the connection: this is asked before anything is waited for. */
   return (request) => {

@@ -83,7 +83,7 @@ export const Notification = z.discriminatedUnion('action', [
   z.object({ action: z.literal('issues'), ...Counted, issues: entriesOf(ChangeEntry) }),
   z.object({ action: z.literal('bulk'), ...Counted, changes: z.int() }),
   z.object({ action: z.literal('keys'), project_id: Id, public_key: z.string(), revoked: z.boolean() }),
-  z.object({ action: z.literal('tokens'), token_id: Id, revoked: z.boolean() }),
+  z.object({ action: z.literal('access') }),
   z.object({ action: z.literal('heartbeat'), from: z.string(), beat: z.int(), cursor: Xid }),
 ])
 export type Notification = z.output<typeof Notification>

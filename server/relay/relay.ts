@@ -195,7 +195,7 @@ export function createRelay(options: RelayOptions): Relay {
   }
 
   function handle(notification: Notification) {
-    if (notification.action === 'keys' || notification.action === 'tokens') return
+    if (notification.action === 'keys' || notification.action === 'access') return
     if (state !== 'live') {
       if (held.length < mostHeld) held.push(notification)
       return
@@ -275,7 +275,7 @@ export function createRelay(options: RelayOptions): Relay {
       }
     }
     for (const notification of waited) {
-      if (notification.action === 'keys' || notification.action === 'tokens') continue
+      if (notification.action === 'keys' || notification.action === 'access') continue
       advance(notification.cursor)
       if (notification.action !== 'heartbeat') deliver(notification, seen)
     }

@@ -1,6 +1,7 @@
 // Who may open a stream socket, and what each open one is: the upgrade, the limits, the ends.
 
-import type { Access, Project } from '../access/tokens.ts'
+import type { Access } from '../access/access.ts'
+import type { Project } from '../access/targets.ts'
 import { AppError } from '../errors.ts'
 import type { HttpRequest, SocketRoute } from '../http/types.ts'
 import { closeCodes, Filters, maxBufferedBytes } from '../protocol.ts'
@@ -8,24 +9,34 @@ import { type StreamDeps, StreamSession, type StreamStart } from './stream.ts'
 
 export interface StreamSocket {
   route: SocketRoute<Opened>
-  /** The token was revoked. */
-  closeToken(tokenId: string): void
-  tokens(): string[]
+  /** The credential may not follow this project any more. */
+  closeFollower(follower: Follower): void
+  followers(): Follower[]
   /** Closes every socket with 1001. */
   shutDown(): void
   size(): number
 }
 
+export interface Follower {
+  /** `token:12` or `session:34`. */
+  credential: string
+  project_id: string
+}
+
 /** `start` until the socket is open, `session` from then on. */
 interface Opened {
-  start: (StreamStart & { token: string }) | null
+  /** With what it was opened with, to ask again. */
+  start: (StreamStart & { secret: string }) | null
   session: StreamSession | null
 }
 
 export interface StreamSocketDeps extends StreamDeps {
-  authenticate(token: string): Promise<Access>
+  /** By an API token or the text of a session cookie. */
+  authenticate(secret: string): Promise<Access>
+  /** The text of the session cookie, '' when there is none. Throws forbidden when a page of another origin sends it. */
+  sessionCookie(request: HttpRequest): string
   project(access: Access, idOrSlug: string): Promise<Project>
-  /** Sockets of one token; more are closed with 4429. */
+  /** Sockets of one token or session; more are closed with 4429. */
   mostPerToken?: number
 }
 
@@ -39,29 +50,31 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
   let stopping = false
 
   function add(session: StreamSession): boolean {
-    const ofToken = sessions.get(session.token_id) ?? new Set()
-    sessions.set(session.token_id, ofToken)
-    if (ofToken.size >= mostPerToken) return false
-    ofToken.add(session)
+    const ofCredential = sessions.get(session.credential) ?? new Set()
+    sessions.set(session.credential, ofCredential)
+    if (ofCredential.size >= mostPerToken) return false
+    ofCredential.add(session)
     return true
   }
 
   function remove(session: StreamSession) {
-    const ofToken = sessions.get(session.token_id)
-    ofToken?.delete(session)
-    if (ofToken?.size === 0) sessions.delete(session.token_id)
+    const ofCredential = sessions.get(session.credential)
+    ofCredential?.delete(session)
+    if (ofCredential?.size === 0) sessions.delete(session.credential)
   }
 
-  /** The token may have been revoked between the look-up and here, when closeToken could not see this socket yet. */
-  async function recheck(session: StreamSession, token: string) {
+  /** It may have been revoked between the look-up and here, when closeFollower could not see this socket yet. */
+  async function recheck(session: StreamSession, secret: string) {
     try {
-      await deps.authenticate(token)
+      await deps.project(await deps.authenticate(secret), session.project_id)
     } catch (error) {
-      if (error instanceof AppError && error.code === 'unauthenticated') revoked(session)
+      if (error instanceof AppError && (error.code === 'unauthenticated' || error.code === 'not_found'))
+        revoked(session)
     }
   }
 
-  const revoked = (session: StreamSession) => session.end(closeCodes.unauthenticated, 'this token was revoked')
+  const revoked = (session: StreamSession) =>
+    session.end(closeCodes.unauthenticated, 'this token or session may not follow this project any more')
 
   const route: SocketRoute<Opened> = {
     path: '/stream/projects/:project',
@@ -71,12 +84,13 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
     async upgrade(request) {
       if (stopping) throw new AppError('shutting_down', 'This server is stopping: come back', { retryAfter: 1 })
       const { token, protocol } = credentials(request)
+      const secret = token || deps.sessionCookie(request)
       const { filters, sample, since } = firstSubscription(request.query)
-      const access = await deps.authenticate(token)
+      const access = await deps.authenticate(secret)
       const project = await deps.project(access, request.params.project ?? '')
       return {
         data: {
-          start: { token, token_id: access.token_id, project_id: project.id, filters, sample, since },
+          start: { secret, credential: access.credential, project_id: project.id, filters, sample, since },
           session: null,
         },
         ...(protocol ? { protocol } : {}),
@@ -90,8 +104,8 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
       peer.data.session = session
       // What it began with is not kept for as long as it is open.
       peer.data.start = null
-      if (!add(session)) return peer.end(closeCodes.rate_limited, 'too many sockets for this token')
-      return recheck(session, start.token)
+      if (!add(session)) return peer.end(closeCodes.rate_limited, 'too many sockets for this token or session')
+      return recheck(session, start.secret)
     },
     message(peer, bytes, isBinary) {
       peer.data.session?.message(bytes, isBinary)
@@ -112,18 +126,26 @@ export function streamSocket(deps: StreamSocketDeps): StreamSocket {
 
   return {
     route,
-    closeToken(tokenId) {
-      for (const session of [...(sessions.get(tokenId) ?? [])]) revoked(session)
+    closeFollower({ credential, project_id }) {
+      for (const session of [...(sessions.get(credential) ?? [])])
+        if (session.project_id === project_id) revoked(session)
     },
-    tokens: () => [...sessions.keys()],
+    followers() {
+      const found: Follower[] = []
+      for (const [credential, ofCredential] of sessions) {
+        const projects = new Set([...ofCredential].map((session) => session.project_id))
+        for (const project_id of projects) found.push({ credential, project_id })
+      }
+      return found
+    },
     shutDown() {
       stopping = true
-      for (const ofToken of [...sessions.values()])
-        endAll(ofToken, closeCodes.shutting_down, 'shutting down: come back')
+      for (const ofCredential of [...sessions.values()])
+        endAll(ofCredential, closeCodes.shutting_down, 'shutting down: come back')
     },
     size() {
       let count = 0
-      for (const ofToken of sessions.values()) count += ofToken.size
+      for (const ofCredential of sessions.values()) count += ofCredential.size
       return count
     },
   }

@@ -33,7 +33,7 @@ export interface StreamDeps {
 }
 
 export interface StreamStart {
-  token_id: string
+  credential: string
   project_id: string
   filters: Filters
   sample: boolean
@@ -61,7 +61,7 @@ const nothing = () => {}
 const noTopics: readonly string[] = []
 
 export class StreamSession {
-  readonly token_id: string
+  readonly credential: string
   readonly #peer: Peer<unknown>
   readonly #deps: StreamDeps
   readonly #place: Place
@@ -78,8 +78,8 @@ export class StreamSession {
   /** Null when there is none. */
   #work: Promise<void> | null = null
 
-  constructor(peer: Peer<unknown>, { token_id, project_id, filters, sample, since }: StreamStart, deps: StreamDeps) {
-    this.token_id = token_id
+  constructor(peer: Peer<unknown>, { credential, project_id, filters, sample, since }: StreamStart, deps: StreamDeps) {
+    this.credential = credential
     this.#peer = peer
     this.#deps = deps
     this.#place = deps.relay.enter(project_id)
@@ -96,6 +96,10 @@ export class StreamSession {
         server_time: new Date().toISOString(),
       })),
     )
+  }
+
+  get project_id(): string {
+    return this.#project_id
   }
 
   message(bytes: Buffer, isBinary: boolean) {

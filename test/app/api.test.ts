@@ -83,7 +83,7 @@ test('Requests that are wrong are answered with a code and what to do', async (t
     ['GET', '/api/v1/projects/app/issues?unheard=of', undefined, 400, 'bad_request'],
     ['GET', '/api/v1/projects/none/issues', undefined, 404, 'not_found'],
     ['GET', '/api/v1/issues/9999', undefined, 404, 'not_found'],
-    ['GET', '/api/v1/issues/one', undefined, 400, 'bad_request'],
+    ['GET', '/api/v1/issues/one', undefined, 404, 'not_found'],
     ['POST', `/api/v1/issues/${issue_id}/assign`, {}, 400, 'bad_request'],
     ['POST', `/api/v1/issues/${issue_id}/assign`, { assigned_to: '' }, 400, 'bad_request'],
     ['POST', `/api/v1/issues/${issue_id}/resolve`, { status: 'archived' }, 400, 'bad_request'],

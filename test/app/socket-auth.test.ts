@@ -185,7 +185,7 @@ test('The HTTP API says what is wrong with a token, a path, a query and a body',
   const { issue_id } = await server.send({ message: 'mine' })
   const asks: [string, string, unknown, number, string][] = [
     ['GET', '/api/v1/issues/999999', undefined, 404, 'not_found'],
-    ['GET', '/api/v1/issues/one', undefined, 400, 'bad_request'],
+    ['GET', '/api/v1/issues/one', undefined, 404, 'not_found'],
     ['GET', '/api/v1/projects/secret/issues', undefined, 404, 'not_found'],
     ['GET', '/api/v1/projects/app/issues?limit=0', undefined, 400, 'bad_request'],
     ['GET', '/api/v1/projects/app/issues?limit=101', undefined, 400, 'bad_request'],

@@ -103,7 +103,20 @@ test('A database of a newer Mesher is refused and left as it is', async (t) => {
 })
 
 // A table is distributed by its project, or it is one of these and knows no project, or is copied to every server.
-const withoutProject = ['api_tokens', 'organizations', 'projects', 'schema_migrations', 'stream_epochs']
+const withoutProject = [
+  'api_tokens',
+  'audit_log',
+  'memberships',
+  'one_time_links',
+  'organizations',
+  'projects',
+  'schema_migrations',
+  'sessions',
+  'sign_in_failures',
+  'stream_epochs',
+  'user_identities',
+  'users',
+]
 // An SDK names its key, and the key tells the project: it is looked up, once and cached, before a project is known.
 const mayLeadOtherwise = ['project_keys_pkey']
 

@@ -117,7 +117,7 @@ export const notificationValues: unknown[] = [
   },
   { project_id: '1', action: 'bulk', unresolved: 0, version: 14, cursor: '753', changes: 5_000 },
   { project_id: '1', action: 'keys', public_key: '0123456789abcdef0123456789abcdef', revoked: true },
-  { action: 'tokens', token_id: '1', revoked: true },
+  { action: 'access' },
   { action: 'heartbeat', from: 'a', beat: 1, cursor: '754' },
 ]
 

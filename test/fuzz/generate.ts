@@ -140,7 +140,6 @@ export function pathPart(random: Random): string {
 export interface Known {
   project_id: string
   public_key: string
-  token_id: string
 }
 
 const limits = ['0', '9223372036854775807', '18446744073709551615', '18446744073709551616', '99999999999999999999']

@@ -41,8 +41,7 @@ const abreast = 6
 
 export async function openWire(t: Scope, server: TestApp): Promise<Wire> {
   const accepted = new Set<string>()
-  const [token] = await server.database.sql<{ id: string }>('select id from api_tokens')
-  const known: Known = { project_id: server.project_id, public_key: server.public_key, token_id: token!.id }
+  const known: Known = { project_id: server.project_id, public_key: server.public_key }
   const watcher = await openWatcher(t, server)
   const person = await server.database.connect('test stranger')
   const { sql } = server.database

@@ -98,7 +98,7 @@ export function startFaults({ world, fleet, story, seed, every, only, spare }: F
       '{"project_id":"1","action":"events","unresolved":-5,"version":0,"cursor":"1","events":[]}',
       '{"project_id":"1","action":"issues","unresolved":1,"version":99999999,"cursor":"x","issues":[{}]}',
       `{"project_id":"1","action":"bulk","unresolved":${random.below(9)}}`,
-      '{"action":"tokens","token_id":"","revoked":"yes"}',
+      '{"action":"access","everybody":"out"}',
       '\u{1F4A3}'.repeat(1_500),
     ])
   }

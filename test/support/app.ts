@@ -1,6 +1,7 @@
 // A whole server in this process on a database of its own, stopped after the test.
 
 import { randomUUID } from 'node:crypto'
+import type { OpenIdConfig } from '../../server/access/openid.ts'
 import { type App, type AppOptions, createApp } from '../../server/app.ts'
 import type { FirstStart } from '../../server/db/bootstrap.ts'
 import { newId } from './batch.ts'
@@ -27,6 +28,11 @@ export interface TestApp extends FirstStart {
 export interface TestAppOptions extends Omit<AppOptions, 'log'> {
   databaseGrace?: number
   writers?: number
+  trustedProxies?: string[]
+  /** Any free one when absent. */
+  port?: number
+  setupToken?: string | null
+  openId?: OpenIdConfig | null
 }
 
 export async function startApp(t: Scope, options: TestAppOptions = {}): Promise<TestApp> {
@@ -39,10 +45,27 @@ export async function startAppOn(
   t: Scope,
   database: TestDatabase,
   first: FirstStart,
-  { databaseGrace = 2_000, writers = 2, ...options }: TestAppOptions = {},
+  {
+    databaseGrace = 2_000,
+    writers = 2,
+    trustedProxies = [],
+    setupToken = null,
+    openId = null,
+    port = 0,
+    ...options
+  }: TestAppOptions = {},
 ): Promise<TestApp> {
   const log = createTestLog()
-  const config = { host: '127.0.0.1', port: 0, databaseUrl: database.url, writers, databaseGrace }
+  const config = {
+    host: '127.0.0.1',
+    port,
+    databaseUrl: database.url,
+    writers,
+    databaseGrace,
+    trustedProxies,
+    setupToken,
+    openId,
+  }
   const app = createApp(config, { log, heartbeat: 500, ...options })
   t.after(() => app.stop())
   await app.start()

@@ -12,6 +12,7 @@ test('an empty environment gives the defaults of the table', () => {
     dataDir: resolve('data'),
     publicUrl: undefined,
     trustedProxies: [],
+    openId: null,
     logLevel: 'warn',
     writers: 2,
     shutdownTimeout: 5000,
@@ -27,6 +28,11 @@ test('every variable of the environment is read', () => {
     DATA_DIR: '/srv/mesher',
     PUBLIC_URL: 'https://errors.example.com/mesher/',
     TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.1,2001:db8::/32',
+    OPENID_ISSUER: 'https://login.example.com/realm',
+    OPENID_CLIENT_ID: 'mesher',
+    OPENID_CLIENT_SECRET: 's3cret',
+    OPENID_NAME: 'Example',
+    OPENID_DOMAINS: 'example.com, Example.org',
     LOG_LEVEL: 'debug',
     WRITERS: '16',
     SHUTDOWN_TIMEOUT: '2.5',
@@ -40,6 +46,13 @@ test('every variable of the environment is read', () => {
     dataDir: '/srv/mesher',
     publicUrl: 'https://errors.example.com/mesher',
     trustedProxies: ['10.0.0.0/8', '192.0.2.1', '2001:db8::/32'],
+    openId: {
+      issuer: 'https://login.example.com/realm',
+      clientId: 'mesher',
+      clientSecret: 's3cret',
+      name: 'Example',
+      domains: ['example.com', 'example.org'],
+    },
     logLevel: 'debug',
     writers: 16,
     shutdownTimeout: 2500,
@@ -64,6 +77,11 @@ test('a bad value is named in one line with what is allowed', () => {
     ['DATA_DIR', ['a\nb', 'a\0b'], /path of a folder/],
     ['PUBLIC_URL', ['errors.example.com', 'ftp://x', 'https://x/?a=1', 'https://u:p@x'], /https:\/\/errors/],
     ['TRUSTED_PROXIES', ['proxy', '10.0.0.0/33', '1.2.3.4/8/9', '10.0.0.1,,', '::1/x'], /addresses and networks/],
+    ['OPENID_ISSUER', ['login.example.com', 'https://u:p@x', 'https://x/?a=1'], /https:\/\/login/],
+    ['OPENID_CLIENT_ID', ['x'.repeat(501)], /at most 500 characters/],
+    ['OPENID_CLIENT_SECRET', ['secret'.repeat(200)], /at most 1000 characters/],
+    ['OPENID_NAME', ['x'.repeat(51)], /at most 50 characters/],
+    ['OPENID_DOMAINS', ['example', 'a.com;b.com', '@a.com'], /domains like example\.com/],
     ['LOG_LEVEL', ['verbose', 'WARN'], /one of debug, info, warn, error/],
     ['WRITERS', ['0', '17', 'many'], /whole number from 1 to 16/],
     ['SHUTDOWN_TIMEOUT', ['0', '301', '5s'], /seconds from 1 to 300/],
@@ -87,6 +105,13 @@ test('a bad value is named in one line with what is allowed', () => {
       )
     }
   }
+})
+
+test('a provider to sign in with needs an id and a secret as well', () => {
+  assert.throws(
+    () => parseConfig({ OPENID_ISSUER: 'https://login.example.com' }),
+    /OPENID_CLIENT_ID and OPENID_CLIENT_SECRET/,
+  )
 })
 
 test('several bad values are named together, still in one line', () => {

@@ -1,29 +1,16 @@
 // What people do with issues through the API.
 
 import { z } from 'zod'
-import type { Access } from '../access/tokens.ts'
-import type { IssueSummary } from '../protocol.ts'
 import { type Act, type IssueActionName, issueActions } from '../triage/issues.ts'
 import type { Merges } from '../triage/merge.ts'
-import { type ApiRoute, route } from './api.ts'
+import { type ApiRoute, type Call, route } from './api.ts'
+import { Id, Name, Nothing } from './shapes.ts'
 
 export interface TriageDeps {
-  /** Throws not_found for an issue that this access may not see. */
-  issueOf(access: Access, id: string): Promise<IssueSummary>
   act(action: IssueActionName, act: Act): Promise<number>
   merges: Merges
 }
 
-export const Id = z.string().regex(/^[1-9][0-9]{0,17}$/, 'an id is a positive number')
-export const IssueParams = z.object({ id: Id })
-export const Nothing = z.strictObject({})
-/** PostgreSQL takes no NUL in text. */
-const Name = z
-  .string()
-  .trim()
-  .min(1)
-  .max(200)
-  .refine((text) => !text.includes('\0'), 'a name holds no NUL')
 const Assign = z.strictObject({ assigned_to: Name.nullable() })
 const Archive = z.strictObject({
   until: z
@@ -60,23 +47,28 @@ const bodyOf: Record<IssueActionName, z.ZodType<Pick<Act, 'assigned_to' | 'until
   delete: Nothing,
 }
 
-export function triageRoutes({ issueOf, act, merges }: TriageDeps): ApiRoute[] {
-  async function subjectOf(access: Access, id: string) {
-    const issue = await issueOf(access, id)
-    return { project_id: issue.project_id, issue_id: issue.id, actor: `token:${access.token_name}` }
-  }
+const Affected = z.strictObject({ status: z.literal('ok'), affected: z.number() })
 
+const subjectOf = ({ access, target }: Call<'issue'>) => ({
+  project_id: target.project_id,
+  issue_id: target.id,
+  actor: access.actor,
+})
+
+export function triageRoutes({ act, merges }: TriageDeps): ApiRoute[] {
   const actions = issueActions.map((action) =>
     route({
       method: 'post',
-      path: `/api/v1/issues/:id/${action}`,
+      path: `/api/v1/issues/:issue/${action}`,
       summary: `${action} one issue`,
-      params: IssueParams,
+      need: 'write',
+      on: 'issue',
       body: bodyOf[action],
-      async handle(access, { params, body }) {
-        const affected = await act(action, { ...(await subjectOf(access, params.id)), ...body })
-        return { status: 'ok', affected }
-      },
+      reply: Affected,
+      handle: async (call, { body }) => ({
+        status: 'ok',
+        affected: await act(action, { ...subjectOf(call), ...body }),
+      }),
     }),
   )
 
@@ -84,25 +76,30 @@ export function triageRoutes({ issueOf, act, merges }: TriageDeps): ApiRoute[] {
     ...actions,
     route({
       method: 'post',
-      path: '/api/v1/issues/:id/merge',
+      path: '/api/v1/issues/:issue/merge',
       summary: 'Merge other issues into this one',
-      params: IssueParams,
+      need: 'write',
+      on: 'issue',
       body: Merge,
-      async handle(access, { params, body }) {
-        const affected = await merges.merge(await subjectOf(access, params.id), body.issue_ids)
-        return { status: 'ok', affected }
-      },
+      reply: Affected,
+      handle: async (call, { body }) => ({
+        status: 'ok',
+        affected: await merges.merge(subjectOf(call), body.issue_ids),
+      }),
     }),
     route({
       method: 'post',
-      path: '/api/v1/issues/:id/unmerge',
+      path: '/api/v1/issues/:issue/unmerge',
       summary: 'Take hashes, or all that came with a merged issue, out of this one; issue_id has them then',
-      params: IssueParams,
+      need: 'write',
+      on: 'issue',
       body: Unmerge,
-      async handle(access, { params, body }) {
-        const issue_id = await merges.unmerge(await subjectOf(access, params.id), body)
-        return { status: 'ok', affected: 1, issue_id }
-      },
+      reply: z.strictObject({ ...Affected.shape, issue_id: Id }),
+      handle: async (call, { body }) => ({
+        status: 'ok',
+        affected: 1,
+        issue_id: await merges.unmerge(subjectOf(call), body),
+      }),
     }),
   ]
 }
