@@ -7,13 +7,13 @@ import { newId } from '../support/batch.ts'
 
 const mebibyte = 1024 * 1024
 
-/** An event of exactly so many bytes. */
+/** An event of exactly so many bytes, in a field that no rule shortens. */
 function eventOfSize(bytes: number): string {
-  const frame = JSON.stringify({ message: 'large', extra: { text: '' } })
-  return JSON.stringify({ message: 'large', extra: { text: 'x'.repeat(bytes - frame.length) } })
+  const frame = JSON.stringify({ message: 'large', unheard_of: '' })
+  return JSON.stringify({ message: 'large', unheard_of: 'x'.repeat(bytes - frame.length) })
 }
 
-test('An event with a title of 20,000 characters is stored, and arrives with the beginning of its title', async (t) => {
+test('An event with a title of 20,000 characters is stored and arrives with the beginning of it', async (t) => {
   const server = await startApp(t)
   const client = await server.stream()
   const random = '\u0001€"🧺x'.repeat(4_000)
@@ -28,8 +28,9 @@ test('An event with a title of 20,000 characters is stored, and arrives with the
     `select payload -> 'exception' -> 'values' -> 0 ->> 'type' as type, payload -> 'exception' -> 'values' -> 0 ->> 'value' as value
        from events`,
   )
-  assert.equal(row!.type.length, 20_000)
-  assert.equal(row!.value, random)
+  assert.equal(row!.type, 'T'.repeat(256))
+  assert.ok(row!.value.length > 8_000 && row!.value.length <= 8_192)
+  assert.ok(random.startsWith(row!.value.slice(0, 8_000)))
 })
 
 test('An event of 1 MiB is stored whole through every door, and one byte more is refused', async (t) => {
