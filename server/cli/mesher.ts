@@ -242,14 +242,17 @@ streamCommand('wait', 'wait for the next event or new issue; exit code 0 when it
     const controller = abortOnSignals()
     let found = false
     const timer = setTimeout(() => controller.abort(), flags.timeout * 1000)
-    await followWith(flags, controller.signal, (message) => {
-      if (message.type === 'subscribed') note('mesher: waiting')
-      if (found || !matches(message, flags)) return
-      found = true
-      say(flags.json ? JSON.stringify(message) : lineOf(message, { colours: colours() })!)
-      controller.abort()
-    })
-    clearTimeout(timer)
+    try {
+      await followWith(flags, controller.signal, (message) => {
+        if (message.type === 'subscribed') note('mesher: waiting')
+        if (found || !matches(message, flags)) return
+        found = true
+        say(flags.json ? JSON.stringify(message) : lineOf(message, { colours: colours() })!)
+        controller.abort()
+      })
+    } finally {
+      clearTimeout(timer)
+    }
     if (!found) process.exitCode = 1
   })
 
