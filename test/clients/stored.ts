@@ -69,7 +69,7 @@ export async function assertStored(app: TestApp, sent: SentEvent, expected: Expe
   const stored = await storedEvent(app, sent.event_id)
   // A key in an address is scrubbed, as all of them are.
   const scrubbed = JSON.parse(JSON.stringify(sent).replaceAll(`//${app.public_key}@`, '//[Filtered]@'))
-  assert.deepEqual(differences(scrubbed, stored.payload), expected.changed ?? [])
+  assert.deepEqual(differences(withTodaysName(scrubbed), stored.payload), expected.changed ?? [])
   assert.deepEqual(stored.payload.errors ?? [], [], 'no field of a real client is noted as wrong')
   const { title, message, user_key, level, environment, release, platform, transaction, server_name } = stored
   assert.deepEqual(
@@ -93,6 +93,11 @@ export async function assertStored(app: TestApp, sent: SentEvent, expected: Expe
   const counted = await storedTags(app, stored, Object.keys(tags))
   assert.deepEqual(Object.fromEntries(Object.keys(tags).map((key) => [key, counted.get(key)])), tags)
   return stored
+}
+
+/** raven for Python calls the message by its name of before 2018. */
+function withTodaysName({ 'sentry.interfaces.Message': logentry, ...event }: Record<string, unknown>) {
+  return logentry === undefined ? event : { ...event, logentry }
 }
 
 function tagsOf(sent: SentEvent): Record<string, string> {
