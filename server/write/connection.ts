@@ -90,11 +90,12 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     batch: Waiting[],
     uncounted: Uncounted,
     written: Hashes,
+    known: Known,
   ): Promise<Outcome[]> {
     const events = batch.map((waiting) => waiting.event)
     const values = encodeBatch(projectId, events, {
       uncounted: uncounted.get(projectId),
-      isBound: (hash) => bound.has(projectId, hash),
+      isBound: (hash) => known.has(projectId, hash),
     })
     const { rows } = await on.query<{ r_statuses: string; r_issue_ids: string; r_overflow: string }>({
       ...ingestBatch,
@@ -113,6 +114,7 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     batch: Waiting[],
     uncounted: Uncounted,
     written: Hashes,
+    known: Known,
   ): Promise<Outcome[]> {
     const byProject = new Map<string, Waiting[]>()
     for (const waiting of batch) {
@@ -120,13 +122,13 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
       if (group) group.push(waiting)
       else byProject.set(waiting.project_id, [waiting])
     }
-    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch, uncounted, written)
+    if (byProject.size === 1) return writeProject(on, batch[0]!.project_id, batch, uncounted, written, known)
     const outcomes = new Map<Waiting, Outcome>()
     await on.query('begin')
     try {
       // The same order in every batch, so that two batches never wait for each other.
       for (const [projectId, group] of [...byProject].sort(([a], [b]) => Number(a) - Number(b))) {
-        const stored = await writeProject(on, projectId, group, uncounted, written)
+        const stored = await writeProject(on, projectId, group, uncounted, written, known)
         for (const [index, outcome] of stored.entries()) outcomes.set(group[index]!, outcome)
       }
       await on.query('commit')
@@ -146,14 +148,20 @@ export function createWriterConnection(options: ConnectionOptions): WriterConnec
     },
     async write(batch) {
       const uncounted: Uncounted = new Map()
+      let known: Known = bound
       for (;;) {
         try {
           const written: Hashes = new Map()
-          const outcomes = await watched(await connected(), (on) => writeProjects(on, batch, uncounted, written))
+          const outcomes = await watched(await connected(), (on) => writeProjects(on, batch, uncounted, written, known))
           for (const [projectId, hashes] of written) bound.add(projectId, hashes)
           return outcomes
         } catch (error) {
-          if (learnUncounted(error, uncounted) || forgetUnbound(error, bound)) continue
+          if (learnUncounted(error, uncounted)) continue
+          // From here on everything is told: while issues are deleted one after the other, each try would miss another hash.
+          if (known !== nothing && forgetUnbound(error, bound)) {
+            known = nothing
+            continue
+          }
           if (!hasState(error)) abandon()
           throw error
         }
@@ -179,14 +187,17 @@ type Uncounted = Map<string, number[]>
 /** By project: hashes that are bound once the transaction is committed. */
 type Hashes = Map<string, Set<string>>
 
+/** What of a batch need not be told. */
+type Known = Pick<BoundHashes, 'has'>
+const nothing: Known = { has: () => false }
+
 /** True when PostgreSQL said which hashes are not bound (any more): the batch is written again with what they are of. */
 function forgetUnbound(error: unknown, bound: BoundHashes): boolean {
   const { code, detail } = error as { code?: unknown; detail?: unknown }
   if (code !== 'MS004' || typeof detail !== 'string') return false
   const [projectId = '', hashes = ''] = detail.replaceAll('-', '').split(':')
-  const wrong = hashes.split(',').filter((hash) => bound.has(projectId, hash))
-  bound.forget(projectId, wrong)
-  return wrong.length > 0
+  bound.forget(projectId, hashes.split(','))
+  return true
 }
 
 /** True when PostgreSQL said which they are, and it was not known: the batch is written again without their tags. */
