@@ -590,7 +590,7 @@ create trigger _900_notify_truncate after truncate on issues for each statement 
 create trigger _900_notify_update after update on issues referencing old table as old_rows new table as new_rows for each statement execute function tg_issues__notify();
 create trigger _950_delete_satellites after delete on issues referencing old table as old_rows for each statement execute function tg_issues__delete_satellites();
 create trigger _900_notify after insert or delete or update on memberships for each row execute function tg_access__notify();
-create trigger _900_notify after insert or delete or update on project_keys for each row execute function tg_project_keys__notify();
+create trigger _900_notify after insert or delete or update of public_key, project_id, revoked_at on project_keys for each row execute function tg_project_keys__notify();
 create trigger _100_counters after insert on projects for each row execute function tg_projects__counters();
 create trigger _900_scrubbing after update of scrub_data, scrub_defaults, scrub_ip_addresses, sensitive_fields, safe_fields on projects for each row execute function tg_projects__scrubbing();
 create trigger _950_delete_satellites after delete on projects for each row execute function tg_projects__delete_satellites();

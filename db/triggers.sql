@@ -425,7 +425,7 @@ create or replace trigger _950_delete_satellites after delete on projects
   for each row execute function tg_projects__delete_satellites();
 create or replace trigger _900_scrubbing after update of scrub_data, scrub_defaults, scrub_ip_addresses, sensitive_fields, safe_fields on projects
   for each row execute function tg_projects__scrubbing();
-create or replace trigger _900_notify after insert or update or delete on project_keys
+create or replace trigger _900_notify after insert or delete or update of public_key, project_id, revoked_at on project_keys
   for each row execute function tg_project_keys__notify();
 create or replace trigger _900_notify after update of revoked_at, expires_at, scope, only_project_id, organization_id or delete on api_tokens
   for each row execute function tg_access__notify();

@@ -1,7 +1,8 @@
-// DSN keys: which project a key may send to, and what is scrubbed from what it sends. Known keys are cached for a minute, unknown ones for ten seconds, so that a
-// flood with a wrong key costs no queries; a change of a key or of its project is told by the database (channel mesher,
-// action keys).
+// DSN keys: which project a key may send to, and what is scrubbed from what it sends. Known keys are cached for a minute,
+// unknown ones for ten seconds, so that a flood with a wrong key costs no queries; a change of a key or of its project is told
+// by the database (channel mesher, action keys).
 
+import { sql } from 'kysely'
 import type { Db } from '../db/pool.ts'
 import type { Keys, ProjectKey } from '../ingest/accept.ts'
 
@@ -31,12 +32,21 @@ export function createKeys(db: Db, now: () => number): KeyCache {
       .where('revoked_at', 'is', null)
       .executeTakeFirst()
     const key = row === undefined ? null : keyFrom(row)
+    if (key) noteUse(publicKey)
     // A key that was changed while it was read is not cached: the answer may be the old one.
     if (before === generation) {
       if (cache.size >= most) cache.clear()
       cache.set(publicKey, { key, until: now() + (key ? known : unknown) })
     }
     return key
+  }
+
+  /** With each look-up, so by the minute; never waited for: somebody's open transaction on the row is nobody's business here. */
+  function noteUse(publicKey: string) {
+    sql`update project_keys set last_used_at = now() where public_key = (
+          select public_key from project_keys where public_key = ${publicKey} for update skip locked)`
+      .execute(db)
+      .catch(() => {})
   }
 
   return {

@@ -292,6 +292,19 @@ test('Sessions are listed and ended one by one, each by its own user alone', asy
   assert.equal((await owner.ask('GET', '/api/v1/me')).status, 401)
 })
 
+test('A key says when it was last used', async (t) => {
+  const server = await startApp(t)
+  const owner = await setUpOwner(server)
+  const keys = async () =>
+    (await owner.ask<{ data: { last_used_at: string | null }[] }>('GET', '/api/v1/projects/app/keys')).body.data
+  assert.deepEqual(
+    (await keys()).map(({ last_used_at }) => last_used_at),
+    [null],
+  )
+  await server.send({ message: 'by this key' })
+  await eventually(async () => assert.notEqual((await keys())[0]!.last_used_at, null))
+})
+
 test('A page of another origin can do nothing with somebody’s session, not even sign them in', async (t) => {
   const server = await startApp(t)
   const owner = await setUpOwner(server)
