@@ -3,16 +3,10 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { accountRoutes } from '../../server/http/account-routes.ts'
-import type { ApiRoute } from '../../server/http/api.ts'
-import { groupingRoutes } from '../../server/http/grouping-routes.ts'
-import { issueRoutes } from '../../server/http/issue-routes.ts'
-import { reportRoutes } from '../../server/http/report-routes.ts'
-import { tenancyRoutes } from '../../server/http/tenancy-routes.ts'
-import { triageRoutes } from '../../server/http/triage-routes.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import { handshake } from '../support/handshake.ts'
 import { createPerson, join, type Person, setUpOwner } from '../support/person.ts'
+import { rows } from '../support/routes.ts'
 
 /** Who may; `nobody` needs no credentials, `anybody` any, `person` a session, `key` a DSN key. */
 const allowed: Record<string, 'nobody' | 'anybody' | 'person' | 'read' | 'write' | 'admin' | 'owner' | 'key'> = {
@@ -133,23 +127,6 @@ function expected(need: string, caller: Caller): number {
   if (caller.right === null) return 404
   return rights.indexOf(caller.right) >= rights.indexOf(need) ? 400 : 403
 }
-
-const unused = null as never
-const rows: ApiRoute[] = [
-  ...accountRoutes({
-    db: unused,
-    accounts: unused,
-    targets: unused,
-    oidcName: null,
-    asksForSetupToken: false,
-    accessChanged: unused,
-  }),
-  ...tenancyRoutes({ db: unused, targets: unused, accessChanged: unused }),
-  ...issueRoutes({ issues: unused }),
-  ...triageRoutes({ act: unused, merges: unused }),
-  ...groupingRoutes({ groupings: unused }),
-  ...reportRoutes({ feedback: unused, clientReports: unused }),
-]
 
 async function everybody(server: TestApp): Promise<Caller[]> {
   const owner = await setUpOwner(server)

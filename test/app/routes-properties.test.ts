@@ -6,33 +6,11 @@ import { test } from 'node:test'
 import { toUSVString } from 'node:util'
 import fc from 'fast-check'
 import { z } from 'zod'
-import { accountRoutes } from '../../server/http/account-routes.ts'
 import type { ApiRoute } from '../../server/http/api.ts'
-import { groupingRoutes } from '../../server/http/grouping-routes.ts'
-import { issueRoutes } from '../../server/http/issue-routes.ts'
-import { reportRoutes } from '../../server/http/report-routes.ts'
-import { tenancyRoutes } from '../../server/http/tenancy-routes.ts'
-import { triageRoutes } from '../../server/http/triage-routes.ts'
 import { startApp, type TestApp } from '../support/app.ts'
 import { ownerPassword, type Person, setUpOwner } from '../support/person.ts'
+import { rows } from '../support/routes.ts'
 import { fitting, unfitting } from '../support/values.ts'
-
-const unused = null as never
-const rows: ApiRoute[] = [
-  ...accountRoutes({
-    db: unused,
-    accounts: unused,
-    targets: unused,
-    oidcName: null,
-    asksForSetupToken: false,
-    accessChanged: unused,
-  }),
-  ...tenancyRoutes({ db: unused, targets: unused, accessChanged: unused }),
-  ...issueRoutes({ issues: unused }),
-  ...triageRoutes({ act: unused, merges: unused }),
-  ...groupingRoutes({ groupings: unused }),
-  ...reportRoutes({ feedback: unused, clientReports: unused }),
-]
 
 const Refusal = z.strictObject({
   error: z.strictObject({
